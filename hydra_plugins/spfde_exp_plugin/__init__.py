@@ -1,0 +1,70 @@
+"""What Hydra discovers: config sources, launchers and the sweeper. The work is done in spfde_exp."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from spfde_exp.options import OptionSearchPath, OptionSource
+
+__all__ = ["InlineLauncher", "LocalLauncher", "OptionSearchPath", "OptionSource", "SpfdeSweeper"]
+
+
+class _SweepLauncher(Launcher):
+    """Composes every job, then hands all of them to `spfde_exp.launch.sweep`."""
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.context, self.config = hydra_context, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from spfde_exp.config import resolve
+        from spfde_exp.launch.sweep import run_sweep
+
+        loader = self.context.config_loader
+        jobs = [(list(o), resolve(loader.load_sweep_config(self.config, list(o)))) for o in job_overrides]
+        answers = []
+        for (overrides, _), outcome in zip(jobs, run_sweep(jobs, **self.options), strict=True):
+            answer = JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
+            answer.return_value = outcome
+            if isinstance(outcome, Exception):
+                answer.status = JobStatus.FAILED
+            answers.append(answer)
+        return answers
+
+
+class LocalLauncher(_SweepLauncher):
+    """Runs as separate processes on this machine, no more at once than it has slots."""
+
+
+class InlineLauncher(_SweepLauncher):
+    """Runs one after another in this process, for debuggers and profilers."""
+
+    def __init__(self) -> None:
+        super().__init__(inline=True)
+
+
+class SpfdeSweeper(Sweeper):
+    """The grid of the command line, over the cells of the sweep files named by `+sweep=`."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from hydra.core.plugins import Plugins
+
+        self.context = hydra_context
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from spfde_exp.launch.sweep import raise_if_failed
+        from spfde_exp.launch.sweepfile import expand
+
+        answers = self.launcher.launch(expand(arguments, self.context.config_loader), initial_job_idx=0)
+        raise_if_failed([answer._return_value for answer in answers])
+        return answers

@@ -1,0 +1,198 @@
+"""From a composed configuration to a typed, resolved one with an identity. Needs neither torch nor a GPU."""
+
+import difflib
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from spfde_exp.errors import UserError
+from spfde_exp.freeze.published import published_t_freeze
+from spfde_exp.rounding import round_half_up
+from spfde_exp.schema import BOUNDS, CHOICES, Config
+from spfde_exp.sparse.methods import METHODS
+
+SCHEMA_VERSION = 1
+
+# What cannot change the result: where, how watched, how launched, how spelled.
+NOT_IDENTITY = (
+    "device", "threads", "runs_dir", "checkpoint_every", "force", "dry_run", "sweep", "logger", "dataset.root", "effort",
+)  # fmt: skip
+
+# Keys added after schema version 1 -> the value at which a run is what it was before the key existed. A key at
+# that value is left out of the identity, so that old signatures stay.
+NEUTRAL: dict[str, Any] = {}
+
+
+def compose(overrides: Sequence[str] = ()) -> Config:
+    """The resolved configuration that the command line would make of `overrides`, for tests and notebooks."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    from spfde_exp.options import accept_numbers, folder
+
+    accept_numbers()
+    with initialize_config_dir(config_dir=str(folder("conf")), version_base="1.3"):
+        return resolve(hydra_compose("config", overrides=list(overrides)))
+
+
+def typed(raw: DictConfig | Mapping[str, Any]) -> Config:
+    """`raw` as a `Config`, every value of its type and in its range.
+
+    Raises:
+        UserError: an unknown or missing key, a value of the wrong type, or one that is impossible.
+    """
+    try:
+        plain = OmegaConf.to_container(raw, resolve=True) if isinstance(raw, DictConfig) else dict(raw)
+        assert isinstance(plain, dict)
+        plain.pop("hydra", None)
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+    except OmegaConfBaseException as error:
+        raise UserError(explain(error)) from error
+    assert isinstance(config, Config)
+    values = flatten(asdict(config))
+    for key, choices in CHOICES.items():
+        if values[key] not in choices:
+            raise UserError(f"{key}={values[key]} is unknown; allowed: {', '.join(choices)}")
+    for key, (rule, holds) in BOUNDS.items():
+        if isinstance(values[key], float) and not math.isfinite(values[key]) or not holds(values[key]):
+            raise UserError(f"{key}={values[key]} is impossible; allowed: {rule}")
+    if config.method.name not in METHODS:
+        raise UserError(f"method={config.method.name} is unknown; allowed: {', '.join(METHODS)}")
+    return config
+
+
+def resolve(raw: DictConfig | Mapping[str, Any]) -> Config:
+    """`raw` typed, with all that follows from other keys written out, so that equal runs look equal.
+
+    Epochs are multiplied by the effort and the schedule is scaled to them; `auto` becomes its value where that is
+    known without building the model; what a method, or a switched-off part, never reads gets one fixed value.
+    Resolving twice changes nothing.
+
+    Raises:
+        UserError: as `typed`; or values that contradict each other.
+    """
+    config = typed(raw)
+    config.epochs, config.effort = max(1, round_half_up(config.epochs * config.effort)), 1.0
+    config.sparsity.target = round(config.sparsity.target, 10)
+    config.freeze.target = round(config.freeze.target, 10)
+    config.sieve.ratio = round(config.sieve.ratio, 10)
+    if config.dataset.subset is None and config.dataset.val_fraction == 0:
+        config.dataset.split_seed = 0
+    _resolve_method(config)
+    if config.freeze.target == 0:
+        config.freeze.scheme = "none"
+    if config.freeze.scheme == "none":
+        config.freeze.target = 0.0
+    if config.sieve.ratio == 0:
+        config.sieve.mode = "none"
+    if config.sieve.mode == "none":
+        config.sieve.ratio = 0.0
+    _resolve_schedule(config)
+    return config
+
+
+def _resolve_method(config: Config) -> None:
+    method = METHODS[config.method.name]
+    if not method.sparse or config.sparsity.target == 0:
+        config.method.name, config.sparsity.target = "dense", 0.0
+        method = METHODS["dense"]
+    if not method.sparse:
+        config.method.init = "random"
+        config.sparsity.prunable = CHOICES["sparsity.prunable"][0]
+    if method.dynamic:
+        config.method.p = method.mutation_ratio(config.sparsity.target, config.method.p)
+    else:
+        config.method.p, config.method.importance_lambda = "auto", 0.0
+
+
+def _resolve_schedule(config: Config) -> None:
+    dst, freeze, sieve = config.dst, config.freeze, config.sieve
+    scale, every = config.epochs / dst.base_epochs, dst.every
+    sieve.every = every if sieve.every == "auto" else sieve.every
+    if freeze.scheme != "none":
+        if freeze.t_freeze == "auto" and freeze.accounting == "flat":
+            freeze.t_freeze = published_t_freeze(config.model.name, config.epochs, every, freeze.target) or "auto"
+        elif freeze.t_freeze != "auto":
+            freeze.t_freeze = max(every, to_interval(freeze.t_freeze * scale, every))
+            if freeze.t_freeze >= config.epochs:
+                raise UserError(
+                    f"freeze.t_freeze={freeze.t_freeze} is not before the last of {config.epochs} epochs; "
+                    "allowed: an earlier epoch, or auto"
+                )
+        if freeze.t_freeze != "auto":
+            freeze.max_fraction = 1.0
+    dst.milestones = sorted({to_interval(epoch * scale, every) for epoch in dst.milestones})
+    dst.stop = min(to_interval(dst.stop * scale, every), (config.epochs - 1) // every * every)
+    dst.base_epochs = config.epochs
+    if not METHODS[config.method.name].dynamic:
+        dst.milestones, dst.stop = [], 0
+        if freeze.scheme == "none":
+            dst.every = 1
+    if freeze.scheme == "none":
+        freeze.t_freeze, freeze.max_fraction, freeze.bn, freeze.accounting = "auto", 1.0, "eval", "flat"
+    if sieve.mode == "none":
+        sieve.update_ratio, sieve.every, sieve.never_learned = 0.0, "auto", "hardest"
+
+
+def to_interval(epoch: float, every: int) -> int:
+    """Nearest multiple of `every`, halves upwards."""
+    return every * round_half_up(epoch / every)
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def identity(config: Config | Mapping[str, Any]) -> dict[str, Any]:
+    """The flat, sorted part of a resolved configuration that decides the result."""
+    tree = asdict(config) if isinstance(config, Config) else config
+    keep = {
+        key: value
+        for key, value in flatten(tree).items()
+        if not any(key == out or key.startswith(f"{out}.") for out in NOT_IDENTITY)
+        and not (key in NEUTRAL and value == NEUTRAL[key])
+    }
+    return dict(sorted(keep.items()))
+
+
+def signature(config: Config | Mapping[str, Any]) -> str:
+    """Name of a run: 16 hexadecimal digits of the SHA-256 over its identity and the schema version."""
+    text = json.dumps([SCHEMA_VERSION, identity(config)], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def explain(error: Exception) -> str:
+    """One line for an error of OmegaConf or Hydra: what was wrong, what is allowed."""
+    full_key = str(getattr(error, "full_key", "") or "")
+    text = " ".join(str(error).split("full_key:")[0].split())
+    if "not in" in text and full_key:
+        near = difflib.get_close_matches(full_key, _known_keys(), 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"unknown key '{full_key}'{hint} (--cfg job prints all keys)"
+    if "Missing mandatory value" in text or "MissingMandatoryValue" in type(error).__name__:
+        return f"{full_key} has no value; set {full_key}=..., or choose a recipe or option that sets it"
+    return f"{full_key}: {text}" if full_key else text
+
+
+def _known_keys() -> list[str]:
+    structure = OmegaConf.structured(Config)
+    keys = []
+    for name in structure:
+        keys.append(str(name))
+        node = structure._get_node(name)
+        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
+            keys += [f"{name}.{key}" for key in node]
+    return keys

@@ -1,0 +1,1 @@
+"""What a run costs: FLOPs and memory, predicted from the plan and metered while training."""

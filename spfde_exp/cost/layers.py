@@ -1,0 +1,74 @@
+"""Forward cost of every weight layer, measured from the model itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from spfde_exp.sparse.layers import weight_layers
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One convolution or linear layer.
+
+    Attributes:
+        name: its name in the model.
+        block: index of the block it belongs to; None for a layer in no block (the classifier).
+        weights: number of weights, without bias.
+        positions: how often each weight is used per example; weights x positions = MACs.
+        outputs: output elements per example.
+        rows: filters or output features, for the row index of CSR.
+    """
+
+    name: str
+    block: int | None
+    weights: int
+    positions: int
+    outputs: int
+    rows: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one dense forward pass of one example."""
+        return self.weights * self.positions
+
+
+def block_of(name: str, blocks: Sequence[tuple[str, Sequence[str]]]) -> int | None:
+    """Index of the block that holds the module or parameter `name`, None if none does."""
+    for index, (_, members) in enumerate(blocks):
+        if any(name == member or name.startswith(f"{member}.") for member in members):
+            return index
+    return None
+
+
+def measure_layers(
+    model: nn.Module, example_shape: Sequence[int], blocks: Sequence[tuple[str, Sequence[str]]]
+) -> list[Layer]:
+    """Run one example of `example_shape` (C, H, W) through `model` and look at what each layer does.
+
+    Layers are in definition order. The model's mode and buffers are left as they were.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    handles = []
+    for name, module in weight_layers(model).items():
+        out_features = module.weight.shape[0]  # type: ignore[union-attr, index]
+
+        def look(_: nn.Module, __: object, out: Tensor, name: str = name, features: int = out_features) -> None:
+            seen_positions, seen_outputs = found.get(name, (0, 0))
+            found[name] = (seen_positions + out.numel() // features, seen_outputs + out.numel())
+
+        handles.append(module.register_forward_hook(look))
+    training, device = model.training, next(model.parameters()).device
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, *example_shape, device=device))
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+    return [
+        Layer(name, block_of(name, blocks), m.weight.numel(), *found.get(name, (0, 0)), rows=m.weight.shape[0])  # type: ignore[union-attr, operator, arg-type, index]
+        for name, m in weight_layers(model).items()
+    ]

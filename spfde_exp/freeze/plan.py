@@ -1,0 +1,80 @@
+"""A freeze plan: how many leading blocks rest in each epoch, known before training starts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+BACKWARD_SHARE = 2 / 3  # backward costs twice the forward pass, which a frozen block still runs (SpFDE 4.2.1)
+
+
+@dataclass(frozen=True)
+class FreezePlan:
+    """The leading blocks that are frozen during each epoch (a block freezes only if all before it are frozen).
+
+    Attributes:
+        frozen: number of frozen leading blocks per epoch, length `epochs`.
+        blocks: names of all blocks in order.
+        shares: share of the model's forward FLOPs of each block (the rest is the classifier's).
+    """
+
+    frozen: tuple[int, ...]
+    blocks: tuple[str, ...]
+    shares: tuple[float, ...]
+
+    @classmethod
+    def none(cls, epochs: int, blocks: Sequence[str], shares: Sequence[float]) -> "FreezePlan":
+        """A plan that freezes nothing."""
+        return cls((0,) * epochs, tuple(blocks), tuple(shares))
+
+    @classmethod
+    def sequential(
+        cls, epochs: int, blocks: Sequence[str], shares: Sequence[float], freeze_epochs: Sequence[int]
+    ) -> "FreezePlan":
+        """A plan that freezes block k for good at `freeze_epochs[k]` (ascending)."""
+        frozen = tuple(sum(epoch >= start for start in freeze_epochs) for epoch in range(epochs))
+        return cls(frozen, tuple(blocks), tuple(shares))
+
+    @property
+    def epochs(self) -> int:
+        """Length of the run."""
+        return len(self.frozen)
+
+    def is_frozen(self, block: int, epoch: int) -> bool:
+        """Whether `block` rests during `epoch`."""
+        return block < self.frozen[epoch]
+
+    def newly_frozen(self, epoch: int) -> range:
+        """Blocks that begin to rest at the start of `epoch`."""
+        return range(self.frozen[epoch - 1] if epoch else 0, self.frozen[epoch])
+
+    def active_epochs(self, block: int, before: int | None = None) -> int:
+        """Epochs in which `block` is trained, in the whole run or before an epoch."""
+        return sum(block >= depth for depth in self.frozen[:before])
+
+    def progress(self, block: int, epoch: int) -> float:
+        """Share of the block's active epochs that lie before `epoch`: where its cosine stands."""
+        return self.active_epochs(block, epoch) / max(1, self.active_epochs(block))
+
+    def reduction(self, density: Sequence[float] | None = None) -> float:
+        """Share of the training FLOPs that the plan saves: the backward pass of blocks while they are frozen.
+
+        Args:
+            density: density trained per epoch; None counts every epoch alike (flat, as Table A4 does).
+        """
+        weight = [1.0] * self.epochs if density is None else list(density)
+        saved = sum(sum(self.shares[:depth]) * w for depth, w in zip(self.frozen, weight, strict=True))
+        return BACKWARD_SHARE * saved / sum(weight)
+
+    def ranges(self) -> list[dict[str, Any]]:
+        """Per block its name and the epoch ranges [first, last + 1) in which it rests."""
+        answer = []
+        for block, name in enumerate(self.blocks):
+            spans: list[list[int]] = []
+            for epoch in range(self.epochs):
+                if self.is_frozen(block, epoch):
+                    if spans and spans[-1][1] == epoch:
+                        spans[-1][1] = epoch + 1
+                    else:
+                        spans.append([epoch, epoch + 1])
+            answer.append({"block": name, "frozen": spans})
+        return answer

@@ -1,0 +1,1 @@
+"""Sweeps: plans, slots and jobs."""

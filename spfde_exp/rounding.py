@@ -1,0 +1,23 @@
+"""Exact rounding: .5 goes up, and 0.1 means one tenth, not the nearest binary fraction."""
+
+import math
+from decimal import ROUND_FLOOR, Decimal
+
+
+def round_half_up(number: float) -> int:
+    """Nearest whole number, .5 upwards (Python's round() goes to even)."""
+    return math.floor(number + 0.5)
+
+
+def share_of(units: int, share: float) -> int:
+    """`share` x `units`, rounded half up, in decimal arithmetic."""
+    return _whole(Decimal(str(share)) * units)
+
+
+def kept_count(units: int, sparsity: float) -> int:
+    """Units that stay of `units` at a sparsity: (1 - sparsity) x units, rounded half up, in decimal arithmetic."""
+    return _whole((1 - Decimal(str(sparsity))) * units)
+
+
+def _whole(exact: Decimal) -> int:
+    return int((exact + Decimal("0.5")).to_integral_value(ROUND_FLOOR))

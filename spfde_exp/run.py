@@ -1,0 +1,173 @@
+"""One run, from a resolved configuration to its summary (SpFDE Algorithm 1)."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spfde_exp.config import signature
+from spfde_exp.data import load
+from spfde_exp.errors import UserError
+from spfde_exp.plan import RunPlan, build_model, make_plan
+from spfde_exp.provenance import code_version, environment
+from spfde_exp.schema import Config
+from spfde_exp.store import RunFolder, writable_dir
+from spfde_exp.track.console import Progress
+from spfde_exp.track.wandb_sink import WandbSink
+from spfde_exp.train.checkpoint import load_checkpoint, save, save_checkpoint
+from spfde_exp.train.device import choose_device, choose_threads, exact
+from spfde_exp.train.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+
+def folder_of(config: Config) -> RunFolder:
+    """The run folder of a resolved configuration."""
+    return RunFolder(Path(config.runs_dir) / signature(config))
+
+
+def train(config: Config, overrides: Sequence[str] = ()) -> float:
+    """Train one run, or go on where it was interrupted; a finished one is left alone unless `config.force`.
+
+    Args:
+        config: a resolved configuration.
+        overrides: what the user asked for, kept in meta.json.
+
+    Returns:
+        Accuracy in percent of the last epoch: on the test set, or on the hold-out where there is one.
+
+    Raises:
+        UserError: bad input, told before anything is written; or a run that cannot go on.
+    """
+    folder = folder_of(config)
+    folder.config()  # a folder of a newer version is refused
+    if (summary := folder.summary()) is not None and not config.force:
+        log.info("run %s is done: test accuracy %.2f %%", folder.signature, summary["test_acc"])
+        return objective(summary)
+    device, threads = choose_device(config.device), choose_threads(config.threads)
+    logger = config.logger
+    group = logger.group or (",".join(config.sweep) if config.sweep else None)
+    sink = WandbSink(
+        folder.path, logger.mode, logger.project, logger.entity, group, tuple(logger.tags), logger.timeout_s
+    )
+    with exact(threads, config.precision):
+        torch.manual_seed(config.seed)
+        model = build_model(config)
+        plan = make_plan(config, model)
+        dataset = load(
+            config.dataset.name,
+            config.dataset.root,
+            subset=config.dataset.subset,
+            val_fraction=config.dataset.val_fraction,
+            split_seed=config.dataset.split_seed,
+        )
+        writable_dir(Path(config.runs_dir))
+        with folder.owned():
+            if config.force:
+                folder.clear()
+            trainer = Trainer(config, plan, model, dataset.to(device), device)
+            first = _resume(folder, trainer, device, threads)
+            _describe(folder, config, plan, overrides, device, threads, dataset.checksum)
+            sink.start()
+            with Progress(folder.signature, plan.epochs, first) as progress:
+                for epoch in range(first, plan.epochs):
+                    lr = trainer.start_epoch(epoch)  # freeze blocks; prune and grow the others
+                    row = {"epoch": epoch, "lr": lr} | trainer.train_epoch(epoch)  # train, then sieve
+                    row |= _evaluate(trainer, config)
+                    if not torch.isfinite(torch.tensor(row["train_loss"])):
+                        raise UserError(
+                            f"the loss of run {folder.signature} became {row['train_loss']} in epoch {epoch}; "
+                            "lower optim.lr, or look at the data"
+                        )
+                    folder.append_metrics(row)
+                    if (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == plan.epochs:
+                        save_checkpoint(folder, trainer.state_dict(epoch + 1))
+                    progress.epoch(row)
+            save(folder, "model.pt", {"model": trainer.model.state_dict(), "masks": trainer.masks.state_dict()})
+            summary = _summary(folder, trainer, config)
+            folder.write_json("meta", (folder.json("meta") or {}) | {"finished": time.time()})
+            folder.write_json("summary", summary)
+    sink.finish()
+    return objective(summary)
+
+
+def objective(summary: dict[str, Any]) -> float:
+    """What a sweeper maximises: accuracy on the hold-out where there is one, else on the test set."""
+    return float(summary.get("val_acc", summary["test_acc"]))
+
+
+def _resume(folder: RunFolder, trainer: Trainer, device: torch.device, threads: int) -> int:
+    state = load_checkpoint(folder)
+    if state is None:
+        folder.truncate_metrics(0)
+        return 0
+    trainer.load_state_dict(state)
+    first = int(state["epoch"])
+    folder.truncate_metrics(first)
+    log.info("run %s goes on at epoch %d", folder.signature, first)
+    before = folder.json("meta") or {}
+    for what, now in (("device", device.type), ("threads", threads)):
+        if what in before and str(before[what]).split(":")[0] != str(now):
+            log.warning("run %s began with %s %s, now %s: its bits may differ", folder.signature, what, before[what], now)
+    return first
+
+
+def _describe(
+    folder: RunFolder,
+    config: Config,
+    plan: RunPlan,
+    overrides: Sequence[str],
+    device: torch.device,
+    threads: int,
+    checksum: str,
+) -> None:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    meta = {
+        "signature": folder.signature,
+        "overrides": list(overrides),
+        "git": code_version(),
+        **environment(),
+        "device": str(device),
+        "device_name": name,
+        "threads": threads,
+        "data_checksum": checksum,
+        "started": (folder.json("meta") or {}).get("started", time.time()),
+    }
+    folder.write_config(asdict(config))
+    folder.write_json("plan", plan.to_dict())
+    folder.write_json("meta", meta)
+
+
+def _evaluate(trainer: Trainer, config: Config) -> dict[str, float]:
+    start = time.perf_counter()
+    answer = trainer.evaluate("test")
+    if config.dataset.val_fraction:
+        answer |= trainer.evaluate("val")
+    return answer | {"eval_time_s": time.perf_counter() - start}
+
+
+def _summary(folder: RunFolder, trainer: Trainer, config: Config) -> dict[str, Any]:
+    rows, counter = folder.metrics(), trainer.sieve.counter
+    last = rows[-1]
+    answer = {
+        "signature": folder.signature,
+        "seed": config.seed,
+        "test_acc": last["test_acc"],
+        "best_test_acc": max(row["test_acc"] for row in rows),
+        "epochs": len(rows),
+        **trainer.plan.prediction(),
+        "sparsity": trainer.masks.sparsity,
+        "train_flops": sum(row["epoch_flops"] for row in rows),
+        "memory_peak_measured_bytes": max(row["memory_peak_bytes"] or 0 for row in rows),
+        "epoch_time_mean_s": sum(row["epoch_time_s"] for row in rows) / len(rows),
+        "train_time_s": sum(row["epoch_time_s"] for row in rows),
+        "forgetting_events": counter.forgetting_events,
+        "unforgettable": counter.unforgettable,
+    }
+    if "val_acc" in last:
+        answer["val_acc"] = last["val_acc"]
+    return answer

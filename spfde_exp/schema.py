@@ -1,0 +1,167 @@
+"""The typed configuration of one run. conf/ holds the values and says what each key means."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Model:
+    name: str
+    width: float
+
+
+@dataclass
+class DatasetConfig:
+    name: str
+    root: str
+    subset: int | None
+    val_fraction: float
+    split_seed: int
+    pad: int
+    flip: bool
+
+
+@dataclass
+class MethodConfig:
+    name: str
+    init: str = "random"
+    p: Any = "auto"
+    importance_lambda: float = 0.0
+
+
+@dataclass
+class Sparsity:
+    target: float
+    scheme: str
+    distribution: str
+    prunable: str
+
+
+@dataclass
+class Freeze:
+    scheme: str
+    target: float
+    t_freeze: Any
+    max_fraction: float
+    bn: str
+    accounting: str
+
+
+@dataclass
+class SieveConfig:
+    mode: str
+    ratio: float
+    update_ratio: float
+    every: Any
+    never_learned: str
+
+
+@dataclass
+class Optim:
+    lr: float
+    end_lr: float
+    momentum: float
+    weight_decay: float
+    nesterov: bool
+    batch_size: int
+
+
+@dataclass
+class Dst:
+    every: int
+    milestones: list[int]
+    stop: int
+    base_epochs: int
+
+
+@dataclass
+class Logger:
+    name: str
+    mode: str
+    project: str
+    entity: str | None
+    group: str | None
+    tags: list[str]
+    timeout_s: float
+
+
+@dataclass
+class Config:
+    model: Model
+    dataset: DatasetConfig
+    method: MethodConfig
+    sparsity: Sparsity
+    freeze: Freeze
+    sieve: SieveConfig
+    optim: Optim
+    logger: Logger
+    dst: Dst
+    epochs: int
+    effort: float
+    seed: int
+    device: str
+    threads: Any
+    precision: str
+    runs_dir: str
+    checkpoint_every: int
+    force: bool
+    dry_run: Any
+    sweep: Any = field(default=None)  # the sweep files named by +sweep=, for W&B's group only
+
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "method.init": ("random", "magnitude"),
+    "sparsity.scheme": ("unstructured",),
+    "sparsity.distribution": ("uniform",),
+    "sparsity.prunable": ("convs_but_first", "block_3x3"),
+    "freeze.scheme": ("none", "single_shot"),
+    "freeze.bn": ("eval", "train"),
+    "freeze.accounting": ("flat", "trained"),
+    "sieve.mode": ("none", "circular"),
+    "sieve.never_learned": ("hardest", "zero"),
+    "logger.name": ("wandb", "none"),
+    "logger.mode": ("offline", "online", "disabled"),
+    "precision": ("fp32", "tf32", "bf16"),
+}
+
+# key -> (allowed, what to say). Bounds of keys that scale or combine are checked in config.resolve.
+BOUNDS: dict[str, tuple[str, Any]] = {
+    "model.width": ("a number above 0", lambda v: v > 0),
+    "dataset.subset": ("null or a whole number above 0", lambda v: v is None or v > 0),
+    "dataset.val_fraction": ("a number from 0 up to, not including, 1", lambda v: 0 <= v < 1),
+    "dataset.pad": ("a whole number from 0", lambda v: v >= 0),
+    "method.p": ("auto or a number above 0 and below 1", lambda v: v == "auto" or _real(v) and 0 < v < 1),
+    "method.importance_lambda": ("a number from 0", lambda v: v >= 0),
+    "sparsity.target": ("a number from 0 up to, not including, 1", lambda v: 0 <= v < 1),
+    "freeze.target": ("a number from 0 up to, not including, 1", lambda v: 0 <= v < 1),
+    "freeze.t_freeze": ("auto or a whole number above 0", lambda v: v == "auto" or _whole(v) and v > 0),
+    "freeze.max_fraction": ("a number above 0 up to 1", lambda v: 0 < v <= 1),
+    "sieve.ratio": ("a number from 0 up to, not including, 1", lambda v: 0 <= v < 1),
+    "sieve.update_ratio": ("a number from 0 to 1", lambda v: 0 <= v <= 1),
+    "sieve.every": ("auto or a whole number above 0", lambda v: v == "auto" or _whole(v) and v > 0),
+    "optim.lr": ("a number above 0", lambda v: v > 0),
+    "optim.end_lr": ("a number from 0", lambda v: v >= 0),
+    "optim.momentum": ("a number from 0 up to, not including, 1", lambda v: 0 <= v < 1),
+    "optim.weight_decay": ("a number from 0", lambda v: v >= 0),
+    "optim.batch_size": ("a whole number above 0", lambda v: v > 0),
+    "logger.timeout_s": ("a number of seconds above 0", lambda v: v > 0),
+    "dst.every": ("a whole number above 0", lambda v: v > 0),
+    "dst.milestones": ("a list of whole numbers from 0", lambda v: all(m >= 0 for m in v)),
+    "dst.stop": ("a whole number from 0", lambda v: v >= 0),
+    "dst.base_epochs": ("a whole number above 0", lambda v: v > 0),
+    "epochs": ("a whole number above 0", lambda v: v > 0),
+    "effort": ("a number above 0", lambda v: v > 0),
+    "seed": ("a whole number from 0", lambda v: v >= 0),
+    "device": ("auto, cpu, cuda or cuda:n", lambda v: v in ("auto", "cpu", "cuda") or v[:5] == "cuda:" and v[5:].isdigit()),
+    "threads": ("auto or a whole number above 0", lambda v: v == "auto" or _whole(v) and v > 0),
+    "checkpoint_every": ("a whole number above 0", lambda v: v > 0),
+    "dry_run": ("true, false or json", lambda v: v in (True, False, "json")),
+}
+
+
+def _real(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,1 @@
+"""Sparse training: masks with exact counts, where sparsity goes, and one file per method."""

@@ -1,0 +1,10 @@
+"""Dense training, the reference."""
+
+from spfde_exp.sparse.methods.base import Method
+
+
+class Dense(Method):
+    """Every weight is trained."""
+
+    name = "dense"
+    sparse = False

@@ -1,0 +1,9 @@
+"""A fixed random mask, the baseline that any method has to beat."""
+
+from spfde_exp.sparse.methods.base import Method
+
+
+class Static(Method):
+    """The mask is drawn before training and never changes."""
+
+    name = "static"

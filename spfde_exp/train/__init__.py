@@ -1,0 +1,1 @@
+"""The training loop: one epoch, optimiser groups, evaluation, checkpoints."""

@@ -1,0 +1,59 @@
+"""Checkpoints: the newest and the one before it, each whole or absent."""
+
+import logging
+import os
+import pickle
+import zipfile
+from typing import Any
+
+import torch
+
+from spfde_exp.errors import UserError
+from spfde_exp.store import RunFolder
+
+log = logging.getLogger(__name__)
+NAMES = ("checkpoint.pt", "checkpoint.prev.pt")
+
+
+def save(folder: RunFolder, name: str, state: dict[str, Any]) -> None:
+    """Write `state` (tensors and plain values only) under `name`, atomically."""
+    temporary = folder.file(f".{name}.tmp")
+    with temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, folder.file(name))
+
+
+def save_checkpoint(folder: RunFolder, state: dict[str, Any]) -> None:
+    """Write a new checkpoint and keep the one before it."""
+    newest, previous = (folder.file(name) for name in NAMES)
+    save(folder, "checkpoint.new.pt", state)
+    if newest.exists():
+        os.replace(newest, previous)
+    os.replace(folder.file("checkpoint.new.pt"), newest)
+
+
+def load_checkpoint(folder: RunFolder) -> dict[str, Any] | None:
+    """The newest checkpoint that can be read, on the CPU; None where none was written.
+
+    A broken one is passed over with a warning.
+
+    Raises:
+        UserError: there are checkpoints, and none can be read.
+    """
+    found = [folder.file(name) for name in NAMES if folder.file(name).exists()]
+    for path in found:
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if isinstance(state, dict) and "epoch" in state:
+                return state
+        except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile):
+            pass
+        log.warning("%s cannot be read; going on from the checkpoint before it", path)
+    if found:
+        raise UserError(
+            f"no checkpoint of run {folder.signature} can be read ({', '.join(str(p) for p in found)}); "
+            "delete them to train from the start, or train again with force=true"
+        )
+    return None

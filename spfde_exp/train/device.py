@@ -1,0 +1,55 @@
+"""Where a run computes, and the settings that make it the same every time."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+
+from spfde_exp.errors import UserError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that `device=` names; auto takes the first GPU where there is one.
+
+    Raises:
+        UserError: the GPU does not exist.
+    """
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        name = "cuda:0" if available else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= available:
+        raise UserError(f"device={name} is not there: this machine has {available} usable GPUs; use device=cpu")
+    return device
+
+
+def choose_threads(value: int | str, slots: int = 1) -> int:
+    """CPU threads of one run; auto divides the usable cores between `slots` runs."""
+    if value != "auto":
+        return int(value)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // slots)
+
+
+@contextmanager
+def exact(threads: int, precision: str) -> Iterator[None]:
+    """Deterministic kernels, a fixed number of threads and the arithmetic of `precision`; undone on leaving."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = tf32
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """bf16 arithmetic where `precision` asks for it; weights and optimiser stay fp32."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
