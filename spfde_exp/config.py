@@ -179,7 +179,7 @@ def explain(error: Exception) -> str:
     full_key = str(getattr(error, "full_key", "") or "")
     text = " ".join(str(error).split("full_key:")[0].split())
     if "not in" in text and full_key:
-        near = difflib.get_close_matches(full_key, _known_keys(), 1)
+        near = difflib.get_close_matches(full_key, known_keys(), 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         return f"unknown key '{full_key}'{hint} (--cfg job prints all keys)"
     if "Missing mandatory value" in text or "MissingMandatoryValue" in type(error).__name__:
@@ -187,7 +187,8 @@ def explain(error: Exception) -> str:
     return f"{full_key}: {text}" if full_key else text
 
 
-def _known_keys() -> list[str]:
+def known_keys() -> list[str]:
+    """Every configuration key, dotted."""
     structure = OmegaConf.structured(Config)
     keys = []
     for name in structure:

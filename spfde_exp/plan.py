@@ -83,7 +83,11 @@ class RunPlan:
         )
 
     def prediction(self) -> dict[str, Any]:
-        """What the run will cost, with the keys of summary.json."""
+        """What the run will cost, with the keys of summary.json.
+
+        `train_flops_simulated` is what kernels compute that know masks only as zeros: frozen blocks and sieved
+        examples are saved, masked weights are not.
+        """
         final, memories = self.final_kept(), [self.memory(epoch) for epoch in range(self.epochs)]
         weights = {layer.name: layer.weights for layer in self.layers}
         params = sum(weights.values()) + sum(self.other_params.values())
@@ -101,6 +105,9 @@ class RunPlan:
             "params_active": active,
             "train_flops": sum(self.epoch_flops(epoch) for epoch in range(self.epochs)),
             "train_flops_dense": dense,
+            "train_flops_simulated": sum(
+                epoch_flops(self.layers, {}, depth, self.examples - self.removed) for depth in self.freeze.frozen
+            ),
             "train_flops_paper": paper_training_flops(dense, self.schedule.mean_density, freeze, sieve),
             "flops_reduction_freeze": freeze,
             "flops_reduction_freeze_trained": self.freeze.reduction(density),

@@ -1,6 +1,7 @@
 """One run, from a resolved configuration to its summary (SpFDE Algorithm 1)."""
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -8,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from spfde_exp.config import signature
-from spfde_exp.data import load
+from spfde_exp.data import Dataset, load
 from spfde_exp.errors import UserError
 from spfde_exp.plan import RunPlan, build_model, make_plan
 from spfde_exp.provenance import code_version, environment
 from spfde_exp.schema import Config
-from spfde_exp.store import RunFolder, writable_dir
+from spfde_exp.store import RunFolder, objective, writable_dir
 from spfde_exp.track.console import Progress
 from spfde_exp.track.wandb_sink import WandbSink
 from spfde_exp.train.checkpoint import load_checkpoint, save, save_checkpoint
@@ -66,38 +68,53 @@ def train(config: Config, overrides: Sequence[str] = ()) -> float:
             split_seed=config.dataset.split_seed,
         )
         writable_dir(Path(config.runs_dir))
-        with folder.owned():
-            if config.force:
-                folder.clear()
-            trainer = Trainer(config, plan, model, dataset.to(device), device)
-            first = _resume(folder, trainer, device, threads)
-            _describe(folder, config, plan, overrides, device, threads, dataset.checksum)
-            sink.start()
-            with Progress(folder.signature, plan.epochs, first) as progress:
-                for epoch in range(first, plan.epochs):
-                    lr = trainer.start_epoch(epoch)  # freeze blocks; prune and grow the others
-                    row = {"epoch": epoch, "lr": lr} | trainer.train_epoch(epoch)  # train, then sieve
-                    row |= _evaluate(trainer, config)
-                    if not torch.isfinite(torch.tensor(row["train_loss"])):
-                        raise UserError(
-                            f"the loss of run {folder.signature} became {row['train_loss']} in epoch {epoch}; "
-                            "lower optim.lr, or look at the data"
-                        )
-                    folder.append_metrics(row)
-                    if (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == plan.epochs:
-                        save_checkpoint(folder, trainer.state_dict(epoch + 1))
-                    progress.epoch(row)
-            save(folder, "model.pt", {"model": trainer.model.state_dict(), "masks": trainer.masks.state_dict()})
-            summary = _summary(folder, trainer, config)
-            folder.write_json("meta", (folder.json("meta") or {}) | {"finished": time.time()})
-            folder.write_json("summary", summary)
-    sink.finish()
+        ours = False
+        try:
+            with folder.owned():
+                ours = True
+                summary = _train_owned(folder, config, plan, model, dataset, device, threads, overrides, sink)
+        finally:
+            if ours:  # also after a failure; never for a run that another process trains
+                sink.finish()
     return objective(summary)
 
 
-def objective(summary: dict[str, Any]) -> float:
-    """What a sweeper maximises: accuracy on the hold-out where there is one, else on the test set."""
-    return float(summary.get("val_acc", summary["test_acc"]))
+def _train_owned(
+    folder: RunFolder,
+    config: Config,
+    plan: RunPlan,
+    model: nn.Module,
+    dataset: Dataset,
+    device: torch.device,
+    threads: int,
+    overrides: Sequence[str],
+    sink: WandbSink,
+) -> dict[str, Any]:
+    if config.force:
+        folder.clear()
+    trainer = Trainer(config, plan, model, dataset.to(device), device)
+    first = _resume(folder, trainer, device, threads)
+    _describe(folder, config, plan, overrides, device, threads, dataset.checksum)
+    sink.start()
+    with Progress(folder.signature, plan.epochs, first) as progress:
+        for epoch in range(first, plan.epochs):
+            lr = trainer.start_epoch(epoch)  # freeze blocks; prune and grow the others
+            row = {"epoch": epoch, "lr": lr} | trainer.train_epoch(epoch)  # train, then sieve
+            if not math.isfinite(row["train_loss"]):
+                raise UserError(
+                    f"the loss of run {folder.signature} became {row['train_loss']} in epoch {epoch}; "
+                    "lower optim.lr, or look at the data"
+                )
+            row |= _evaluate(trainer, config)
+            folder.append_metrics(row)
+            if (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == plan.epochs:
+                save_checkpoint(folder, trainer.state_dict(epoch + 1))
+            progress.epoch(row)
+    save(folder, "model.pt", {"model": trainer.model.state_dict(), "masks": trainer.masks.state_dict()})
+    summary = _summary(folder, trainer, config)
+    folder.write_json("meta", (folder.json("meta") or {}) | {"finished": time.time()})
+    folder.write_json("summary", summary)
+    return summary
 
 
 def _resume(folder: RunFolder, trainer: Trainer, device: torch.device, threads: int) -> int:

@@ -63,6 +63,11 @@ def writable_dir(path: Path) -> Path:
     return path
 
 
+def objective(summary: dict[str, Any]) -> float:
+    """What a sweeper maximises: accuracy on the hold-out where there is one, else on the test set."""
+    return float(summary.get("val_acc", summary["test_acc"]))
+
+
 class RunFolder:
     """One run on disk: `<runs_dir>/<signature>/` with the files of the contract.
 

@@ -1,12 +1,33 @@
 """What is trained on: data sets as uint8 tensors, balanced subsets, augmentation and batches on the device.
 
-scikit-learn and torchvision are imported only when one of their sets is loaded.
+Names are imported on first use, so that `specs` stays free of torch; scikit-learn and torchvision only when
+one of their sets is loaded.
 """
 
-from .augment import Augment, Draws
-from .dataset import Dataset
-from .loader import Batches
-from .sources import NAMES, load
-from .subset import balanced_indices
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .augment import Augment, Draws
+    from .dataset import Dataset
+    from .loader import Batches
+    from .sources import NAMES, load
+    from .subset import balanced_indices
 
 __all__ = ["NAMES", "Augment", "Batches", "Dataset", "Draws", "balanced_indices", "load"]
+
+_HOMES = {
+    "Augment": "augment",
+    "Batches": "loader",
+    "Dataset": "dataset",
+    "Draws": "augment",
+    "NAMES": "sources",
+    "balanced_indices": "subset",
+    "load": "sources",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

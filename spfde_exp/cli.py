@@ -1,0 +1,104 @@
+"""The command: `python -m spfde_exp` and `spfde-exp`. Composes with Hydra and turns errors into one line."""
+
+import difflib
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from spfde_exp.config import explain, known_keys, resolve
+from spfde_exp.errors import UserError
+from spfde_exp.options import RATIO_GROUPS, RATIO_RULE, accept_numbers, folder
+
+
+def main() -> None:
+    """Run the command line in `sys.argv`; exit status 0 only if every run asked for is done."""
+    import hydra
+
+    accept_numbers()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    command = hydra.main(version_base="1.3", config_path=str(folder("conf")), config_name="config")(task)
+    guarded(command)
+
+
+def task(raw: DictConfig) -> float | None:
+    """One composed run: train it, or say what it would be."""
+    config = resolve(raw)
+    overrides = _task_overrides()
+    if config.sweep is not None and not config.dry_run and not _is_sweep():
+        raise UserError("+sweep= names many runs; add -m to run them all")
+    if config.dry_run:
+        from spfde_exp.launch.sweep import run_sweep
+
+        run_sweep([(overrides, config)])
+        return None
+    from spfde_exp.run import train
+
+    return train(config, overrides)
+
+
+def guarded(command: Callable[[], Any]) -> None:
+    """Call `command`; an expected error becomes one line and exit status 1. HYDRA_FULL_ERROR=1 shows all of it."""
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing a page of its own
+    try:
+        command()
+    except KeyboardInterrupt:
+        if full:
+            raise
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if full:
+            raise
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        sys.exit(1)
+    finally:
+        os.environ["HYDRA_FULL_ERROR"] = "1" if full else "0"
+
+
+def one_line(error: BaseException) -> str:
+    """What was wrong, what is allowed and what to do, in one line."""
+    if isinstance(error, UserError):
+        return " ".join(str(error).split())
+    if isinstance(error, HydraException):
+        return _hydra_line(error)
+    if isinstance(error, OmegaConfBaseException):
+        return explain(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())} (HYDRA_FULL_ERROR=1 shows where)"
+
+
+def _hydra_line(error: HydraException) -> str:
+    text = " ".join(str(error).split())
+    if found := re.search(r"Could not find '([\w-]+)/([^']+)'", text):
+        group, option = found.groups()
+        options = re.search(r"Available options in '[^']+': (.*?)(?: Config search path:|$)", text)
+        allowed = ", ".join(options.group(1).split()) if options else "none"
+        number = f"{RATIO_RULE}, or one of: " if group in RATIO_GROUPS else ""
+        return f"{group}={option} is unknown; allowed: {number}{allowed}"
+    if found := re.search(r"Could not override '([^']+)'", text):
+        cause = error.__cause__
+        if cause is not None and "not in struct" not in str(cause) and "not in '" not in str(cause):
+            return explain(cause) if isinstance(cause, Exception) else text
+        near = difflib.get_close_matches(found.group(1), known_keys(), 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return f"unknown key '{found.group(1)}'; {hint}--cfg job prints all keys"
+    return text
+
+
+def _task_overrides() -> list[str]:
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task)
+
+
+def _is_sweep() -> bool:
+    from hydra.core.hydra_config import HydraConfig
+
+    return HydraConfig.get().mode is not None and HydraConfig.get().mode.name == "MULTIRUN"

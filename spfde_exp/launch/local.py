@@ -1,0 +1,75 @@
+"""A pool of submitit's local jobs: never more at once than there are slots."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import submitit
+
+from spfde_exp.launch.job import run_job
+from spfde_exp.launch.slots import Slot
+from spfde_exp.store import RunFolder
+
+FOREVER_MIN = 60 * 24 * 365  # submitit stops a local job after 2 minutes unless told otherwise
+
+
+@dataclass
+class Task:
+    """One run to train: its folder, and what the user asked for."""
+
+    folder: RunFolder
+    overrides: list[str]
+
+
+def run_pool(
+    tasks: Sequence[Task],
+    slots: Sequence[Slot],
+    write: Callable[[Task, Slot], None],
+    report: Callable[[Task, float | Exception], None],
+    poll_s: float,
+) -> None:
+    """Run every task as a process of its own.
+
+    Args:
+        write: called before a task starts, to put its configuration down.
+        report: called when a task has ended, with its accuracy or what went wrong.
+        poll_s: seconds between two looks at the jobs.
+    """
+    logging.getLogger("submitit").setLevel(logging.WARNING)
+    waiting, free = list(tasks), list(slots)
+    running: list[tuple[Task, Slot, submitit.Job[Any]]] = []
+    try:
+        while waiting or running:
+            while waiting and free:
+                task, slot = waiting.pop(0), free.pop(0)
+                write(task, slot)
+                executor = submitit.LocalExecutor(folder=task.folder.file("submitit"))
+                executor.update_parameters(timeout_min=FOREVER_MIN, stderr_to_stdout=True)
+                job = executor.submit(run_job, str(task.folder.path.absolute()), task.overrides, slot.gpu)
+                running.append((task, slot, job))
+            for entry in [entry for entry in running if entry[2].done()]:
+                running.remove(entry)
+                free.append(entry[1])
+                report(entry[0], _outcome(entry[0], entry[2]))
+            if running:
+                time.sleep(poll_s)
+    except BaseException:
+        for _, _, job in running:
+            job.cancel()
+        raise
+
+
+def _outcome(task: Task, job: "submitit.Job[Any]") -> float | Exception:
+    try:
+        return float(job.result())
+    except Exception as error:  # whatever ended the job, the other runs go on
+        status = task.folder.json("status") or {}
+        if status.get("state") == "failed" and status.get("error"):
+            return RuntimeError(status["error"])
+        if status.get("state") in ("pending", "running"):
+            task.folder.set_status("failed", error="the job's process was killed")
+            return RuntimeError("the job's process was killed")
+        lines = str(error).strip().splitlines()
+        return RuntimeError(lines[-1] if lines else type(error).__name__)

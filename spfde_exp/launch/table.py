@@ -1,0 +1,69 @@
+"""The closing table of a sweep, and the table of a dry run."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from spfde_exp.store import RunFolder
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table to standard output; on a pipe as wide as it needs, so that nothing is cut."""
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < 3 else "right", no_wrap=not sys.stdout.isatty())
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def closing_row(folder: RunFolder, label: str, outcome: float | Exception | None) -> list[str]:
+    """Signature, label, state, accuracy, FLOPs, saving, memory and time of a run."""
+    summary = folder.summary()
+    if isinstance(outcome, Exception) or summary is None:
+        return [folder.signature, label, folder.state(), "", "", "", "", ""]
+    return [
+        folder.signature,
+        label,
+        folder.state(),
+        f"{summary['test_acc']:.2f} %",
+        f"{summary['train_flops']:.3g}",
+        f"{100 * summary['flops_reduction_total']:.1f} %",
+        size(summary["memory_avg_bytes"]),
+        duration(summary["train_time_s"]),
+    ]
+
+
+def dry_row(folder: RunFolder, label: str, prediction: dict[str, Any], frozen: str, seconds: float | None) -> list[str]:
+    """Signature, label, state, freeze plan, FLOPs, saving, memory and estimated time of a run to come."""
+    return [
+        folder.signature,
+        label,
+        folder.state(),
+        frozen,
+        f"{prediction['train_flops_paper']:.3g}",
+        f"{prediction['train_flops']:.3g}",
+        f"{100 * prediction['flops_reduction_total']:.1f} %",
+        size(prediction["memory_avg_bytes"]),
+        "unknown" if seconds is None else duration(seconds),
+    ]
+
+
+def size(count: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "KB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{minutes:.1f} min" if hours < 1 else f"{hours:.1f} h"
