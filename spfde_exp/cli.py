@@ -23,7 +23,22 @@ def main() -> None:
 
     accept_numbers()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    command = hydra.main(version_base="1.3", config_path=str(folder("conf")), config_name="config")(task)
+    failure: list[Exception] = []
+
+    def run_once(raw: DictConfig) -> float | None:
+        if _is_sweep():  # another launcher or sweeper runs us: it wants to see what went wrong
+            return task(raw)
+        try:
+            return task(raw)
+        except Exception as error:  # Hydra would print lines of its own before ours
+            failure.append(error)
+            return None
+
+    def command() -> None:
+        hydra.main(version_base="1.3", config_path=str(folder("conf")), config_name="config")(run_once)()
+        if failure:
+            raise failure[0]
+
     guarded(command)
 
 
@@ -54,6 +69,9 @@ def guarded(command: Callable[[], Any]) -> None:
             raise
         print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         if full:
             raise
@@ -82,6 +100,8 @@ def _hydra_line(error: HydraException) -> str:
         allowed = ", ".join(options.group(1).split()) if options else "none"
         number = f"{RATIO_RULE}, or one of: " if group in RATIO_GROUPS else ""
         return f"{group}={option} is unknown; allowed: {number}{allowed}"
+    if found := re.search(r"Ambiguous value for argument '(.+?)' 1\.", text):
+        return f"{found.group(1)} names several values; add -m to run them all"
     if found := re.search(r"Could not override '([^']+)'", text):
         cause = error.__cause__
         if cause is not None and "not in struct" not in str(cause) and "not in '" not in str(cause):
@@ -100,5 +120,6 @@ def _task_overrides() -> list[str]:
 
 def _is_sweep() -> bool:
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
-    return HydraConfig.get().mode is not None and HydraConfig.get().mode.name == "MULTIRUN"
+    return HydraConfig.get().mode == RunMode.MULTIRUN

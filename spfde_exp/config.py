@@ -4,8 +4,9 @@ import difflib
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -23,6 +24,8 @@ SCHEMA_VERSION = 1
 NOT_IDENTITY = (
     "device", "threads", "runs_dir", "checkpoint_every", "force", "dry_run", "sweep", "logger", "dataset.root", "effort",
 )  # fmt: skip
+
+KINDS = {"integer": "a whole number", "float": "a number", "bool": "true or false"}
 
 # Keys added after schema version 1 -> the value at which a run is what it was before the key existed. A key at
 # that value is left out of the identity, so that old signatures stay.
@@ -178,6 +181,13 @@ def explain(error: Exception) -> str:
     """One line for an error of OmegaConf or Hydra: what was wrong, what is allowed."""
     full_key = str(getattr(error, "full_key", "") or "")
     text = " ".join(str(error).split("full_key:")[0].split())
+    if found := re.search(r"Value '(.*?)'(?: of type '\w+')? (?:could not be converted to|is not a valid) (\w+)", text):
+        value, kind = found.groups()
+        return f"{full_key}={value} is not {KINDS.get(kind.lower(), kind)}"
+    if "is not a ListConfig" in text:
+        return f"{full_key} takes a list, such as {full_key}=[1,2]"
+    if "Incompatible value 'None'" in text:
+        return f"{full_key}=null is impossible; it needs a value"
     if "not in" in text and full_key:
         near = difflib.get_close_matches(full_key, known_keys(), 1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -189,11 +199,9 @@ def explain(error: Exception) -> str:
 
 def known_keys() -> list[str]:
     """Every configuration key, dotted."""
-    structure = OmegaConf.structured(Config)
     keys = []
-    for name in structure:
-        keys.append(str(name))
-        node = structure._get_node(name)
-        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
-            keys += [f"{name}.{key}" for key in node]
+    for group in fields(Config):
+        keys.append(group.name)
+        if isinstance(group.type, type) and is_dataclass(group.type):
+            keys += [f"{group.name}.{key.name}" for key in fields(group.type)]
     return keys

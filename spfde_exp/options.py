@@ -7,6 +7,7 @@ option must be text. Two small pieces fix that: numbers are turned into option n
 
 import math
 from functools import wraps
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
@@ -82,7 +84,7 @@ class OptionSource(ConfigSource):
         return True
 
     def is_group(self, config_path: str) -> bool:
-        return config_path.rstrip("/") == "sweep"
+        return config_path.rstrip("/") in ("", "sweep")
 
     def is_config(self, config_path: str) -> bool:
         group, _, name = config_path.removesuffix(".yaml").partition("/")
@@ -91,7 +93,7 @@ class OptionSource(ConfigSource):
         return group in RATIO_GROUPS and _is_ratio(name)
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        if self.is_group(config_path) and results_filter is not ObjectType.GROUP:
+        if config_path.rstrip("/") == "sweep" and results_filter is not ObjectType.GROUP:
             return sorted(file.stem for file in folder("sweeps").glob("*.yaml"))
         return ["sweep"] if config_path == "" and results_filter is not ObjectType.CONFIG else []
 
@@ -113,11 +115,20 @@ def _normalise(override: Override) -> Override:
     return override
 
 
+def _register_plugins() -> None:
+    """Hydra finds plugins by listing the folders of `hydra_plugins`, and an editable install has none to list."""
+    plugins = Plugins.instance()
+    module = import_module("hydra_plugins.spfde_exp_plugin")
+    for name in module.__all__:
+        plugins.register(getattr(module, name))
+
+
 def accept_numbers() -> None:
     """Teach Hydra's override parser that a number may name an option of a ratio group. Calling it again is free.
 
     The parser is the one funnel for the command line, `compose`, sweeps and their workers.
     """
+    _register_plugins()
     parse = OverridesParser.parse_overrides
     if getattr(parse, "accepts_numbers", False):
         return

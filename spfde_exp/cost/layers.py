@@ -53,7 +53,7 @@ def measure_layers(
     found: dict[str, tuple[int, int]] = {}
     handles = []
     for name, module in weight_layers(model).items():
-        out_features = module.weight.shape[0]  # type: ignore[union-attr, index]
+        out_features = module.weight.shape[0]
 
         def look(_: nn.Module, __: object, out: Tensor, name: str = name, features: int = out_features) -> None:
             seen_positions, seen_outputs = found.get(name, (0, 0))
@@ -69,6 +69,6 @@ def measure_layers(
         for handle in handles:
             handle.remove()
     return [
-        Layer(name, block_of(name, blocks), m.weight.numel(), *found.get(name, (0, 0)), rows=m.weight.shape[0])  # type: ignore[union-attr, operator, arg-type, index]
+        Layer(name, block_of(name, blocks), m.weight.numel(), *found.get(name, (0, 0)), rows=m.weight.shape[0])
         for name, m in weight_layers(model).items()
     ]

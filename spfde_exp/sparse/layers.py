@@ -5,7 +5,7 @@ from torch import nn
 from spfde_exp.errors import UserError
 
 
-def weight_layers(model: nn.Module) -> dict[str, nn.Module]:
+def weight_layers(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
     """Name -> module of every convolution and linear layer, in definition order."""
     return {name: m for name, m in model.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
 
@@ -26,4 +26,4 @@ def prunable_weights(model: nn.Module, which: str) -> dict[str, nn.Parameter]:
         chosen = {name: conv for name, conv in chosen.items() if conv.kernel_size == (3, 3)}
     if not chosen:
         raise UserError(f"the model has no layer for sparsity.prunable={which}; train it with method=dense")
-    return {name: conv.weight for name, conv in chosen.items()}
+    return {name: conv.get_parameter("weight") for name, conv in chosen.items()}

@@ -36,17 +36,18 @@ def choose_threads(value: int | str, slots: int = 1) -> int:
 def exact(threads: int, precision: str) -> Iterator[None]:
     """Deterministic kernels, a fixed number of threads and the arithmetic of `precision`; undone on leaving."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    # The same switch as use_deterministic_algorithms, without its two seconds of compiler imports.
+    torch.set_deterministic_debug_mode("error")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.benchmark = False
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
+        torch.set_deterministic_debug_mode(before[1])
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = tf32
 
 

@@ -1,0 +1,63 @@
+"""What all tests share: one thread, a clean Hydra, the command as a process, and the real data where it is."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ["OMP_NUM_THREADS"] = "1"  # torch is not imported yet; several test processes share the cores
+
+
+class RunCli(Protocol):
+    def __call__(
+        self,
+        *arguments: str,
+        cwd: Path,
+        module: str = "spfde_exp",
+        env: Mapping[str, str] | None = None,
+        timeout: float = 300,
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture(autouse=True)
+def clean_state() -> Iterator[None]:
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+    yield
+    GlobalHydra.instance().clear()
+
+
+@pytest.fixture
+def run_cli() -> RunCli:
+    """`python -m MODULE ARGUMENTS...` of this checkout, in the folder `cwd`."""
+
+    def run(
+        *arguments: str,
+        cwd: Path,
+        module: str = "spfde_exp",
+        env: Mapping[str, str] | None = None,
+        timeout: float = 300,
+    ) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        command = [sys.executable, "-m", module, *arguments]
+        environment = {**os.environ, "PYTHONPATH": path, **(env or {})}
+        return subprocess.run(
+            command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    return run
+
+
+@pytest.fixture
+def data_root() -> Path:
+    """The folder with cifar-100-python and cifar-10-batches-py that SPFDE_TEST_DATA names."""
+    root = os.environ.get("SPFDE_TEST_DATA")
+    if not root or not Path(root).is_dir():
+        pytest.skip("SPFDE_TEST_DATA does not name a folder with the real data sets")
+    return Path(root)

@@ -1,0 +1,149 @@
+"""Typed, resolved configurations, and the signature that names a run."""
+
+import dataclasses
+from dataclasses import asdict
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spfde_exp import config as module
+from spfde_exp.config import compose, identity, resolve, signature, to_interval
+from spfde_exp.errors import UserError
+from spfde_exp.options import folder
+
+EQUAL = [
+    (["freeze=0.15"], ["freeze.target=0.15"]),
+    (["freeze=0"], ["freeze=none"]),
+    (["freeze=0"], ["freeze=none", "freeze.bn=train", "freeze.t_freeze=7"]),
+    (["sieve=0"], ["sieve=none"]),
+    (["sparsity=0.9"], ["sparsity=unstructured", "sparsity.target=0.9"]),
+    (["sparsity=0"], ["method=dense"]),
+    (["sparsity=dense"], ["method=dense", "sparsity=0.95"]),
+    (["effort=0.5"], ["epochs=20"]),
+    (["recipe=cifar100", "effort=0.5"], ["recipe=cifar100", "epochs=80"]),
+    (["recipe=cifar100", "freeze=0.15"], ["recipe=cifar100", "freeze=0.15", "freeze.t_freeze=70"]),
+    (["model.width=0.5"], ["model.width=.50"]),
+    (["sieve.every=auto"], ["sieve.every=2"]),
+    (["method.p=auto"], ["method.p=0.05"]),
+    (["method=static"], ["method=static", "dst.stop=20", "dst.milestones=[1]"]),
+    ([], ["device=cpu", "threads=1", "runs_dir=elsewhere", "logger=none", "dataset.root=x", "checkpoint_every=5"]),
+    ([], ["force=true", "dry_run=json", "logger.tags=[a]"]),
+]
+
+DIFFERENT = [
+    "seed=1", "sparsity=0.91", "freeze=0.16", "sieve=0.16", "method=mest_em", "model.width=1", "epochs=41",
+    "optim.lr=0.2", "precision=bf16", "dataset.subset=1000", "dataset.val_fraction=0.1", "freeze.bn=train",
+    "sieve.never_learned=zero", "sparsity.prunable=block_3x3", "method.importance_lambda=0", "freeze.t_freeze=10",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other"), EQUAL)
+def test_equal_settings_have_equal_signatures(one, other):
+    assert identity(compose(one)) == identity(compose(other))
+    assert signature(compose(one)) == signature(compose(other))
+
+
+def test_settings_that_change_the_result_change_the_signature():
+    names = [signature(compose([override])) for override in ["seed=0", *DIFFERENT]]
+    assert len(set(names)) == len(names)
+
+
+def test_editing_a_default_changes_the_signature():
+    config = compose()
+    changed = dataclasses.replace(config, optim=dataclasses.replace(config.optim, momentum=0.8))
+    assert signature(changed) != signature(config)
+
+
+# Names of runs that exist: a change here makes every run on disk a stranger. Add, never edit.
+KEPT = {
+    (): "32025c9232a31793",
+    ("recipe=cifar100",): "b3d2278b60367c0a",
+    ("recipe=cifar10", "method=static", "sparsity=0.95", "freeze=none", "sieve=none", "seed=2"): "cfbd330190521dea",
+}
+
+
+@pytest.mark.parametrize(("overrides", "name"), KEPT.items())
+def test_old_signatures_stay(overrides, name):
+    assert signature(compose(overrides)) == name
+
+
+def test_a_later_key_at_its_neutral_value_keeps_old_signatures(monkeypatch):
+    tree = asdict(compose())
+    before = signature(tree)
+    tree["optim"]["warmup_epochs"] = 0
+    assert signature(tree) != before
+    monkeypatch.setitem(module.NEUTRAL, "optim.warmup_epochs", 0)
+    assert signature(tree) == before
+    tree["optim"]["warmup_epochs"] = 5
+    assert signature(tree) != before
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [[], ["recipe=cifar100"], ["recipe=cifar10", "epochs=10"], ["method=static"], ["sparsity=0"], ["freeze=0"]],
+)
+def test_resolving_twice_changes_nothing(overrides):
+    once = compose(overrides)
+    assert resolve(asdict(once)) == once
+    assert resolve(yaml.safe_load(yaml.safe_dump(asdict(once)))) == once
+
+
+@given(st.integers(1, 400), st.sampled_from([1, 2, 5]))
+def test_the_schedule_scales_with_the_epochs(epochs, every):
+    tree = asdict(BASE) | {"epochs": epochs}
+    tree["dst"] = {"every": every, "milestones": [90], "stop": 120, "base_epochs": 160}
+    dst = resolve(tree).dst
+    assert dst.stop % every == 0
+    assert dst.stop < epochs
+    assert all(m % every == 0 and abs(m - 90 * epochs / 160) <= every / 2 for m in dst.milestones)
+
+
+BASE = compose(["freeze=none"])
+
+
+def test_halves_go_up_to_the_next_interval():
+    assert [to_interval(epoch, 5) for epoch in (0, 2.4, 2.5, 7.4, 7.5)] == [0, 0, 5, 5, 10]
+
+
+def test_table_a3():
+    config = compose(["recipe=cifar100"])
+    assert (config.epochs, config.dst.every, config.dst.milestones, config.dst.stop) == (160, 5, [90], 120)
+    optim = config.optim
+    assert (optim.batch_size, optim.lr, optim.end_lr) == (32, 0.15, 4e-8)
+    assert (optim.momentum, optim.weight_decay) == (0.9, 1e-4)
+    assert (config.model.name, config.model.width, config.dataset.name) == ("resnet32", 2, "cifar100")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["+typo=1"], "unknown key 'typo'"),
+        (["+optim.lrr=1"], "did you mean optim.lr"),
+        (["optim.lr=-1"], "optim.lr=-1.0 is impossible; allowed: a number above 0"),
+        (["epochs=1.5"], "epochs=1.5 is not a whole number"),
+        (["freeze.bn=off"], "freeze.bn=off is unknown; allowed: eval, train"),
+        (["freeze.t_freeze=40"], "freeze.t_freeze=40 is not before the last of 40 epochs"),
+        (["method=mest_em", "method.p=0.1"], "would remove every weight"),
+        (["method.p=0.95"], "more than sparsity=0.9 leaves to grow"),
+        (["dataset.val_fraction=1"], "dataset.val_fraction=1.0 is impossible"),
+        (["optim.lr=inf"], "optim.lr=inf is impossible"),
+    ],
+)
+def test_impossible_values_are_told_in_one_line(overrides, message):
+    with pytest.raises(UserError) as error:
+        compose(overrides)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def options() -> list[str]:
+    files = [path for path in folder("conf").glob("*/*.yaml") if path.parent.name != "hydra"]
+    return [f"{path.parent.name}={path.stem}" for path in sorted(files)]
+
+
+@pytest.mark.parametrize("option", options())
+def test_every_option_composes(option):
+    extra = ["sparsity.target=0.5"] if option == "sparsity=unstructured" else []
+    assert signature(compose([option, *extra]))
