@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from spfde_exp.errors import UserError
 from spfde_exp.freeze.published import published_t_freeze
-from spfde_exp.rounding import round_half_up
+from spfde_exp.rounding import round_half_up, share_of
 from spfde_exp.schema import BOUNDS, CHOICES, Config
 from spfde_exp.sparse.methods import METHODS
 
@@ -29,7 +29,7 @@ KINDS = {"integer": "a whole number", "float": "a number", "bool": "true or fals
 
 # Keys added after schema version 1 -> the value at which a run is what it was before the key existed. A key at
 # that value is left out of the identity, so that old signatures stay.
-NEUTRAL: dict[str, Any] = {}
+NEUTRAL: dict[str, Any] = {"dataset.test_subset": None}
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
@@ -81,12 +81,13 @@ def resolve(raw: DictConfig | Mapping[str, Any]) -> Config:
         UserError: as `typed`; or values that contradict each other.
     """
     config = typed(raw)
-    config.epochs, config.effort = max(1, round_half_up(config.epochs * config.effort)), 1.0
+    config.epochs, config.effort = max(1, share_of(config.epochs, config.effort)), 1.0
     config.sparsity.target = round(config.sparsity.target, 10)
     config.freeze.target = round(config.freeze.target, 10)
     config.sieve.ratio = round(config.sieve.ratio, 10)
-    if config.dataset.subset is None and config.dataset.val_fraction == 0:
-        config.dataset.split_seed = 0
+    data = config.dataset
+    if data.subset is None and data.test_subset is None and data.val_fraction == 0:
+        data.split_seed = 0
     _resolve_method(config)
     if config.freeze.target == 0:
         config.freeze.scheme = "none"
@@ -130,7 +131,7 @@ def _resolve_schedule(config: Config) -> None:
                 )
         if freeze.t_freeze != "auto":
             freeze.max_fraction = 1.0
-    dst.milestones = sorted({to_interval(epoch * scale, every) for epoch in dst.milestones})
+    dst.milestones = sorted(to_interval(epoch * scale, every) for epoch in dst.milestones)
     dst.stop = min(to_interval(dst.stop * scale, every), (config.epochs - 1) // every * every)
     dst.base_epochs = config.epochs
     if not METHODS[config.method.name].dynamic:

@@ -15,6 +15,7 @@ from spfde_exp.freeze.solver import FreezeProblem, single_shot
 from spfde_exp.models import build
 from spfde_exp.rounding import kept_count, share_of
 from spfde_exp.schema import Config
+from spfde_exp.sieve.sizes import sieve_sizes
 from spfde_exp.sparse.distribution import uniform
 from spfde_exp.sparse.layers import prunable_weights
 from spfde_exp.sparse.methods import METHODS
@@ -200,7 +201,7 @@ def make_plan(config: Config, model: nn.Module | None = None) -> RunPlan:
         if name not in weights:
             block = block_of(name, blocks)
             other[block] = other.get(block, 0) + parameter.numel()
-    removed = share_of(examples, config.sieve.ratio)
+    removed, exchanged = sieve_sizes(examples, config.sieve.ratio, config.sieve.update_ratio)
     if removed >= examples:
         raise UserError(f"sieve={config.sieve.ratio:g} would leave none of {examples} examples; lower it")
     return RunPlan(
@@ -210,7 +211,7 @@ def make_plan(config: Config, model: nn.Module | None = None) -> RunPlan:
         freeze=plan,
         examples=examples,
         removed=removed,
-        exchanged=share_of(removed, config.sieve.update_ratio),
+        exchanged=exchanged,
         sieve_every=int(config.sieve.every) if config.sieve.mode != "none" else 0,
         batch_size=config.optim.batch_size,
         other_params=other,

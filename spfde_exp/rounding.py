@@ -6,7 +6,8 @@ from decimal import ROUND_FLOOR, Decimal
 
 def round_half_up(number: float) -> int:
     """Nearest whole number, .5 upwards (Python's round() goes to even)."""
-    return math.floor(number + 0.5)
+    whole = math.floor(number)
+    return whole + (number - whole >= 0.5)
 
 
 def share_of(units: int, share: float) -> int:

@@ -65,6 +65,7 @@ def train(config: Config, overrides: Sequence[str] = ()) -> float:
             config.dataset.root,
             subset=config.dataset.subset,
             val_fraction=config.dataset.val_fraction,
+            test_subset=config.dataset.test_subset,
             split_seed=config.dataset.split_seed,
         )
         writable_dir(Path(config.runs_dir))

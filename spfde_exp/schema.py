@@ -15,6 +15,7 @@ class DatasetConfig:
     name: str
     root: str
     subset: int | None
+    test_subset: int | None
     val_fraction: float
     split_seed: int
     pad: int
@@ -128,6 +129,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 BOUNDS: dict[str, tuple[str, Any]] = {
     "model.width": ("a number above 0", lambda v: v > 0),
     "dataset.subset": ("null or a whole number above 0", lambda v: v is None or v > 0),
+    "dataset.test_subset": ("null or a whole number above 0", lambda v: v is None or v > 0),
     "dataset.val_fraction": ("a number from 0 up to, not including, 1", lambda v: 0 <= v < 1),
     "dataset.pad": ("a whole number from 0", lambda v: v >= 0),
     "method.p": ("auto or a number above 0 and below 1", lambda v: v == "auto" or _real(v) and 0 < v < 1),

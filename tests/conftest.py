@@ -9,7 +9,10 @@ from typing import Protocol
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from hypothesis import settings
 
+settings.register_profile("project", database=None, deadline=None)
+settings.load_profile("project")
 ROOT = Path(__file__).resolve().parent.parent
 os.environ["OMP_NUM_THREADS"] = "1"  # torch is not imported yet; several test processes share the cores
 

@@ -65,6 +65,7 @@ class SpfdeSweeper(Sweeper):
         from spfde_exp.launch.sweep import raise_if_failed
         from spfde_exp.launch.sweepfile import expand
 
+        assert self.launcher is not None
         answers = self.launcher.launch(expand(arguments, self.context.config_loader), initial_job_idx=0)
         raise_if_failed([answer._return_value for answer in answers])
         return answers

@@ -60,12 +60,14 @@ def measure_layers(
             found[name] = (seen_positions + out.numel() // features, seen_outputs + out.numel())
 
         handles.append(module.register_forward_hook(look))
-    training, device = model.training, next(model.parameters()).device
+    training = [module.training for module in model.modules()]
+    device = next(model.parameters()).device
     try:
         with torch.no_grad():
             model.eval()(torch.zeros(1, *example_shape, device=device))
     finally:
-        model.train(training)
+        for module, mode in zip(model.modules(), training, strict=True):
+            module.training = mode
         for handle in handles:
             handle.remove()
     return [

@@ -15,15 +15,24 @@ NAMES = ("digits", "cifar10", "cifar100")
 
 
 def load(
-    name: str, root: str | Path, *, subset: int | None = None, val_fraction: float = 0.0, split_seed: int = 0
+    name: str,
+    root: str | Path,
+    *,
+    subset: int | None = None,
+    val_fraction: float = 0.0,
+    test_subset: int | None = None,
+    split_seed: int = 0,
 ) -> Dataset:
     """The data set `name` (one of NAMES) on the CPU; `root` holds torchvision's folders, digits needs none.
 
     `val_fraction` of the training set, class-balanced, becomes `val_x` and `val_y`; from the rest `subset`
-    examples, class-balanced, are kept. Both are functions of `split_seed`; a larger one contains the smaller.
+    examples, class-balanced, are kept; `test_subset` is the same for the test set. All are functions of `split_seed`; a larger one contains the smaller.
     Raises UserError for an unknown name, an impossible split, and data that is absent or damaged.
     """
     whole = _whole(name, Path(root).expanduser())
+    if test_subset is not None:
+        test = balanced_indices(whole.test_y, test_subset, split_seed, key="dataset.test_subset")
+        whole = replace(whole, test_x=whole.test_x[test], test_y=whole.test_y[test])
     size = len(whole.train_y)
     train = torch.arange(size)
     val_x = val_y = None

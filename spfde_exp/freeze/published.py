@@ -1,5 +1,7 @@
 """The freeze epochs that the paper prints, for its own models, schedules and targets."""
 
+from spfde_exp.rounding import round_half_up
+
 # model -> (epochs, structure-change interval, {target: T_frz}); SpFDE Tables A4 (ResNet-32) and A5 (ResNet-50)
 PUBLISHED = {
     "resnet32": (160, 5, {0.10: 80, 0.15: 70, 0.20: 60, 0.25: 60}),
@@ -16,4 +18,4 @@ def published_t_freeze(model: str, epochs: int, every: int, target: float, scale
     length, interval, table = PUBLISHED.get(model, (0, 0, {}))
     if target not in table or every != interval or (epochs != length and not scaled):
         return None
-    return every * max(1, round(table[target] * epochs / length / every))
+    return every * max(1, round_half_up(table[target] * epochs / length / every))

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spfde_exp.rounding import share_of
 from spfde_exp.sieve.forgetting import ForgettingCounter
+from spfde_exp.sieve.sizes import sieve_sizes
 
 
 class Sieve:
@@ -40,11 +40,10 @@ class Sieve:
                 "zero" counts it as one that was never forgotten.
         """
         order = torch.randperm(examples, generator=generator)
-        removed = share_of(examples, ratio)
+        removed, self.exchange = sieve_sizes(examples, ratio, update_ratio)
         self.examples = examples
         self.queue = order[:removed].clone()
         self.kept = order[removed:].sort().values.to(device)
-        self.exchange = share_of(removed, update_ratio)
         self.initial_left = removed
         self.never_learned = never_learned
         self.counter = ForgettingCounter(examples, device)

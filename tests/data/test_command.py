@@ -51,3 +51,13 @@ def test_unknown_name_is_a_usage_error(tmp_path: Path) -> None:
     done = command(tmp_path, "mnist")
     assert done.returncode == 2
     assert "'digits', 'cifar10', 'cifar100'" in done.stderr or "digits, cifar10, cifar100" in done.stderr
+
+
+def test_sizes_are_known_without_torch() -> None:
+    heavy = {"torch", "torchvision", "sklearn", "hydra"}
+    script = f"import sys, spfde_exp.data.specs; print({heavy} & set(sys.modules))"
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"

@@ -72,7 +72,7 @@ def test_a_failed_status_ends_it(folder, fake, wait_until):
 
 @pytest.mark.parametrize("fault", ["", "hang_finish"])
 def test_it_ends_with_its_parent(folder, fake, alive, wait_until, fault):
-    """SIGKILL of the run, with a worker of the run still holding the pipe; with a wandb that hangs then, too."""
+    """SIGKILL of the run while a worker that it forked still holds the pipe; also with a wandb that hangs."""
     fake.fault(fault)
     script = textwrap.dedent("""
         import os, sys, time
@@ -80,28 +80,25 @@ def test_it_ends_with_its_parent(folder, fake, alive, wait_until, fault):
         from spfde_exp.track.wandb_sink import WandbSink
 
         WandbSink(Path(sys.argv[1]), "online").start()
-        print(os.fork(), flush=True)
-        time.sleep(60)
+        worker = os.fork()
+        if worker:
+            print(worker, flush=True)
+        time.sleep(30)
     """)
     path = os.pathsep.join([os.environ["PYTHONPATH"], str(ROOT)])
     command = [sys.executable, "-c", script, str(folder.path)]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path})
-    workers = {int(run.stdout.readline()), int(run.stdout.readline())} - {0}
-    try:
+    with run:
+        worker = int(run.stdout.readline())
         folder.append(0)
         assert wait_until(lambda: fake.steps() == [0])
         folder.append(1)
-    finally:
         run.kill()
-        run.wait()
     (init,) = fake.calls("init")
-    try:
-        assert all(map(alive, workers))
-        assert wait_until(lambda: not alive(init["pid"]))
-    finally:
-        for worker in workers:
-            os.kill(worker, signal.SIGKILL)
-        for hang in fake.calls("hang"):
-            os.kill(hang["helper"], signal.SIGKILL)
+    assert alive(worker)
+    assert wait_until(lambda: not alive(init["pid"]))
+    os.kill(worker, signal.SIGKILL)
+    for hang in fake.calls("hang"):
+        os.kill(hang["helper"], signal.SIGKILL)
     assert fake.steps() == [0, 1]
     assert [call["exit_code"] for call in fake.calls("finish")] == ([] if fault else [1])

@@ -26,7 +26,7 @@ class Mest(Method):
     @classmethod
     def mutation_ratio(cls, target: float, p: Any) -> float:
         ratio = round(0.2 * (1 - target), 10) if p == "auto" else round(float(p), 10)
-        if ratio >= 1 - target:
+        if ratio >= round(1 - target, 10):
             raise UserError(
                 f"method.p={ratio:g} would remove every weight at sparsity={target:g}; "
                 f"allowed for {cls.name}: auto, or a number below {1 - target:.6g}"

@@ -1,0 +1,1 @@
+"""Run folders to tables, beside the papers' printed values. Needs no torch."""

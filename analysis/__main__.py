@@ -1,0 +1,69 @@
+"""`python -m analysis`: the papers' tables, filled from run folders."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from analysis.tables import find_table, table_ids
+from spfde_exp.cli import guarded
+from spfde_exp.errors import UserError
+from spfde_exp.launch.sweepfile import load_sweep
+from spfde_exp.store import write_atomic
+
+FORMATS = ("markdown", "latex", "csv", "json")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; python -m analysis --help tells the options")
+
+
+def main() -> None:
+    """The command."""
+    guarded(lambda: run(sys.argv[1:]))
+
+
+def run(argv: list[str]) -> None:
+    """List the tables, or print one.
+
+    Raises:
+        UserError: an unknown table or option, a folder that is not there, runs that are ambiguous.
+    """
+    parser = _Parser(prog="python -m analysis", description="Fill a table of the papers from run folders.")
+    parser.add_argument("table", nargs="?", default="list", help="id of a table, or list (default)")
+    parser.add_argument(
+        "--runs", action="append", metavar="DIR", help="a runs_dir, may be repeated (default: runs)"
+    )
+    parser.add_argument("--format", choices=FORMATS, default="markdown")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of to standard output")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value",
+        help="the protocol to show, as for python -m spfde_exp -m +sweep=TABLE; default: the paper's where a "
+        "run has it, else the only one that the runs have",
+    )  # fmt: skip
+    arguments = parser.parse_intermixed_args(argv)
+    if arguments.table == "list":
+        for name in table_ids():
+            print(f"{name}  {load_sweep(name).title}  ({find_table(name).source})")
+        return
+    definition = find_table(arguments.table)
+    if arguments.out and not arguments.out.absolute().parent.is_dir():
+        raise UserError(f"--out {arguments.out}: its folder is not there; make it, or choose another one")
+
+    from analysis.build import build  # loads pandas
+    from analysis.render import WRITERS
+
+    table = build(definition, arguments.runs or ["runs"], arguments.overrides)
+    text = WRITERS[arguments.format](table)
+    if arguments.format == "csv":  # has no place for remarks
+        print(*table.notes, *([f"to train what is missing: {table.command}"] if table.command else []),
+              sep="\n", file=sys.stderr)  # fmt: skip
+    if arguments.out:
+        write_atomic(arguments.out, text)
+    else:
+        sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()

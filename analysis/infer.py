@@ -1,0 +1,116 @@
+"""Which protocol a folder of runs was trained under, when the user does not say."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis.protocol import Protocol, composed, differing, make_protocol, place, text_of
+from spfde_exp.config import identity
+from spfde_exp.errors import UserError
+from spfde_exp.launch.sweepfile import SweepFile, load_sweep
+from spfde_exp.options import folder
+
+Identity = dict[str, Any]
+
+# parts of an identity that the cells of one table may differ in under one protocol
+PER_CELL = ("method", "sparsity", "freeze", "sieve")
+
+
+def infer_overrides(table: str, frame: pd.DataFrame) -> tuple[str, ...]:
+    """The protocol of the runs in `frame`, as overrides of the table's sweep.
+
+    A run fits a table where its method, sparsity, freezing and sieving are those of a cell; its protocol is
+    everything else. The answer is the paper's protocol, (), if any finished run is one of its cells or none
+    fits the table; else the only protocol of all that fit.
+
+    Raises:
+        UserError: the fitting runs have several protocols, or those of one cell differ; it names the keys.
+    """
+    sweep = load_sweep(table)
+    paper = _shared(_base(sweep, ()))
+    groups: dict[str, list[Identity]] = defaultdict(list)
+    for who in frame.loc[frame["test_acc"].notna()].drop_duplicates("cell")["identity"]:
+        groups[text_of(_shared(who))].append(who)
+    ranked = sorted(groups.values(), key=lambda runs: (_shared(runs[0]) != paper, -len(runs)))
+    if not ranked:
+        return ()
+    first = make_protocol(table, _spell(sweep, ranked[0][0]))
+    known = {cell.key for cell in first.cells}
+    if first.paper and frame.loc[frame["test_acc"].notna(), "cell"].isin(known).any():
+        return ()
+    places = {cell.place for cell in first.cells}  # the same under every protocol: the cells set them
+    fitting = [fit for runs in ranked if (fit := [who for who in runs if place(who) in places])]
+    if not fitting:
+        return ()
+    if len(fitting) > 1:
+        firsts = [_shared(runs[0]) for runs in fitting]
+        keys = sorted({key for other in firsts[1:] for key in differing(firsts[0], other)})
+        options = [" ".join(_spell(sweep, runs[0])) or f"recipe={sweep.base['recipe']}" for runs in fitting]
+        raise UserError(
+            f"the runs that fit {table} have {len(fitting)} protocols, which differ in {', '.join(keys)}; "
+            f"choose one by adding {' or '.join(dict.fromkeys(options))}"
+        )
+    (runs,) = fitting
+    return _exact(sweep, make_protocol(table, _spell(sweep, runs[0])), runs)
+
+
+def _exact(sweep: SweepFile, start: Protocol, runs: Sequence[Identity]) -> tuple[str, ...]:
+    """Overrides of `start` with what all `runs` have besides, such as freeze.bn=train."""
+    extra: dict[str, Any] = {}
+    for who in runs:
+        cell = next(cell for cell in start.cells if cell.place == place(who))
+        extra |= {key: who[key] for key in differing(who, cell.identity) if key in who}
+    if not extra:
+        return start.overrides
+    overrides = [*start.overrides, *_settings(extra)]
+    if "freeze.t_freeze" in extra and not any(word.startswith("dst.") for word in overrides):
+        # an epoch is scaled from dst.base_epochs to epochs
+        overrides += _settings({key: value for key, value in runs[0].items() if key.startswith("dst.")})
+    answer = make_protocol(sweep.id, overrides)
+    for who in runs:
+        cell = next(cell for cell in answer.cells if cell.place == place(who))
+        if keys := differing(who, cell.identity):
+            told = [f"{k} ({text_of(who.get(k))} and {text_of(cell.identity.get(k))})" for k in keys]
+            plain = " ".join(start.overrides) or f"recipe={sweep.base['recipe']}"
+            raise UserError(
+                f"the runs that fit {sweep.id} differ in {', '.join(told)}; "
+                f"choose one protocol, by adding {plain} or {' '.join(overrides)}"
+            )
+    return answer.overrides
+
+
+def _spell(sweep: SweepFile, who: Identity) -> tuple[str, ...]:
+    """Overrides that turn the sweep file's protocol into the one of a run, as far as all cells share it."""
+    if not differing(_shared(_base(sweep, ())), _shared(who)):
+        return ()
+    recipes = [f"recipe={file.stem}" for file in sorted(folder("conf").glob("recipe/*.yaml"))]
+
+    def distance(recipe: str) -> int:
+        keys = differing(_shared(_base(sweep, (recipe,))), _shared(who))
+        return sum(key != "epochs" and not key.startswith("dst.") for key in keys)
+
+    words = [min(recipes, key=distance)]
+    if _base(sweep, words)["epochs"] != who["epochs"]:
+        words.append(f"epochs={who['epochs']}")
+    keys = differing(_shared(_base(sweep, words)), _shared(who))
+    if any(key.startswith("dst.") for key in keys):
+        # the schedule is scaled to the epochs: only all of it together means the same again
+        keys = sorted({*keys, *(key for key in who if key.startswith("dst."))})
+    return (*words, *_settings({key: who[key] for key in keys if key in who}))
+
+
+def _base(sweep: SweepFile, overrides: Sequence[str]) -> Identity:
+    """Identity of the sweep's first cell under `overrides`."""
+    replaced = {word.partition("=")[0] for word in overrides}
+    file = {key: value for key, value in (sweep.base | sweep.cells[0]).items() if key not in replaced}
+    return identity(composed((*(f"{key}={value}" for key, value in file.items()), *overrides)))
+
+
+def _shared(who: Identity) -> Identity:
+    return {key: value for key, value in who.items() if key != "seed" and key.split(".")[0] not in PER_CELL}
+
+
+def _settings(values: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={text_of(value)}" for key, value in values.items()]

@@ -1,0 +1,51 @@
+"""How many runs at once, and what each may use."""
+
+import pytest
+
+from spfde_exp.errors import UserError
+from spfde_exp.launch import slots as module
+from spfde_exp.launch.slots import Slot, find_slots
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    def make(cores: int, gpus: str) -> None:
+        monkeypatch.setattr(module, "usable_cores", lambda: cores)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("cores", "count", "runs", "expected"),
+    [
+        (8, "auto", 100, [Slot(None, 1)] * 8),
+        (8, "auto", 3, [Slot(None, 2)] * 3),
+        (8, 2, 100, [Slot(None, 4)] * 2),
+        (2, 4, 100, [Slot(None, 1)] * 4),
+        (1, "auto", 1, [Slot(None, 1)]),
+    ],
+)
+def test_cpu_slots_divide_the_threads(machine, cores, count, runs, expected):
+    machine(cores, "")
+    assert find_slots("auto", count, runs) == expected
+
+
+def test_each_gpu_slot_sees_its_own_device(machine):
+    machine(16, "3,5")
+    assert find_slots("auto", "auto", 10) == [Slot("3", 8), Slot("5", 8)]
+    assert find_slots("cuda", "auto", 1) == [Slot("3", 16)]
+    assert find_slots("cpu", "auto", 10) == [Slot(None, 1)] * 10
+
+
+def test_more_slots_than_gpus_are_refused(machine):
+    machine(16, "0")
+    with pytest.raises(UserError, match="more than the 1 GPUs"):
+        find_slots("auto", 2, 10)
+
+
+@pytest.mark.parametrize("count", [0, -1, "many", 1.5])
+def test_impossible_slots_are_refused(machine, count):
+    machine(2, "")
+    with pytest.raises(UserError, match=r"hydra\.launcher\.slots"):
+        find_slots("auto", count, 2)

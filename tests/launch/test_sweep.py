@@ -1,0 +1,109 @@
+"""A sweep: each run once, as a submitit job, no more at once than slots; failures stay alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from spfde_exp.config import compose, signature
+from spfde_exp.launch.sweep import SweepFailed, raise_if_failed, run_sweep
+from spfde_exp.store import RunFolder
+
+TINY = ["debug=tiny", "epochs=3", "freeze=none", "logger=none"]
+
+
+def folders(root: Path) -> list[RunFolder]:
+    return [RunFolder(path.parent) for path in sorted(root.glob("*/config.yaml"))]
+
+
+def test_runs_are_jobs_of_submitit_and_done_ones_are_skipped(tmp_path, run_cli):
+    arguments = ["-m", *TINY, "seed=0,1,2", "runs_dir=out"]
+    first = run_cli(*arguments, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "3 of 3 runs done" in first.stdout
+    found = folders(tmp_path / "out")
+    assert len(found) == 3
+    for folder in found:
+        assert folder.state() == "done"
+        assert len(list(folder.file("submitit").glob("*_log.out"))) == 1
+        assert len(list(folder.file("submitit").glob("*_result.pkl"))) == 1
+        assert folder.json("meta")["overrides"][:2] == TINY[:2]
+        assert folder.signature in first.stdout
+    before = [folder.file("summary.json").stat().st_mtime_ns for folder in found]
+    second = run_cli(*arguments, cwd=tmp_path)
+    assert second.returncode == 0
+    assert "3 of 3 runs done" in second.stdout
+    assert "3 done, 0 to train" in second.stderr
+    assert [folder.file("summary.json").stat().st_mtime_ns for folder in found] == before
+
+
+def test_no_more_at_once_than_slots_and_threads_are_divided(tmp_path, run_cli):
+    done = run_cli("-m", *TINY, "seed=0,1,2", "runs_dir=out", "hydra.launcher.slots=1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    spans = []
+    for folder in folders(tmp_path / "out"):
+        meta = folder.json("meta")
+        spans.append((meta["started"], meta["finished"]))
+    spans.sort()
+    assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+
+
+def test_a_failed_run_does_not_stop_the_others(tmp_path, run_cli):
+    arguments = ["-m", *TINY, "optim.lr=0.1,1e30,0.2", "runs_dir=out"]
+    done = run_cli(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "2 of 3 runs done" in done.stdout
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: 1 of 3 runs failed (")
+    assert "lower optim.lr" in last
+    assert "Traceback" not in done.stderr
+    states = sorted(folder.state() for folder in folders(tmp_path / "out"))
+    assert states == ["done", "done", "failed"]
+    again = run_cli(*arguments, cwd=tmp_path)
+    assert "2 done, 1 to train" in again.stderr
+    assert again.returncode == 1
+
+
+def jobs(tmp_path: Path, *each: list[str]):
+    return [([*TINY, *more], compose([*TINY, f"runs_dir={tmp_path}", "threads=1", *more])) for more in each]
+
+
+def test_jobs_that_share_a_run_train_it_once(tmp_path, capsys):
+    outcomes = run_sweep(jobs(tmp_path, ["method=dense"], ["sparsity=0"], ["method=dense", "sparsity=0.5"]), inline=True)
+    assert len(set(outcomes)) == 1
+    assert len(folders(tmp_path)) == 1
+    assert "1 of 1 runs done" in capsys.readouterr().out
+
+
+def test_inline_equals_a_process_of_its_own(tmp_path, run_cli):
+    inline = run_sweep(jobs(tmp_path / "inline", ["seed=5"]), inline=True)
+    done = run_cli("-m", *TINY, "seed=5", "threads=1", f"runs_dir={tmp_path / 'local'}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (folder,) = folders(tmp_path / "local")
+    assert folder.summary()["test_acc"] == inline[0]
+
+
+def test_a_run_that_another_process_trains_is_left_to_it(tmp_path):
+    ((overrides, config),) = jobs(tmp_path, ["seed=0"])
+    folder = RunFolder(tmp_path / signature(config))
+    with folder.owned():
+        (outcome,) = run_sweep([(overrides, config)])
+        assert folder.json("status")["state"] == "running"
+    assert isinstance(outcome, Exception)
+    assert "is being trained by process" in str(outcome)
+
+
+def test_failures_are_named_once():
+    raise_if_failed([1.0, None])
+    with pytest.raises(SweepFailed, match=r"2 of 3 runs failed \(boom\); the same command"):
+        raise_if_failed([RuntimeError("boom"), 1.0, RuntimeError("boom")])
+
+
+def test_estimated_time_comes_from_runs_of_the_same_shape(tmp_path, capsys):
+    run_sweep(jobs(tmp_path, ["seed=0"]), inline=True)
+    capsys.readouterr()
+    run_sweep(jobs(tmp_path, ["seed=1", "dry_run=json"], ["model=resnet20", "dry_run=json"]))
+    same, other = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    past = folders(tmp_path)[0].summary()["train_time_s"]
+    assert same["estimated_time_s"] == pytest.approx(past)
+    assert other["estimated_time_s"] is None
