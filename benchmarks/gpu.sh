@@ -41,7 +41,13 @@ else
     runs=results/gpu
 fi
 
-timeout --signal=INT --kill-after=20 $measure_s "$python" benchmarks/gpu.py --device "$device" $tiny
+status=0
+timeout --signal=INT --kill-after=20 $measure_s "$python" benchmarks/gpu.py --device "$device" $tiny || status=$?
+case $status in
+    0) ;;
+    124 | 137) echo "the measurements took more than $measure_s s and were cut off" ;;
+    *) exit $status ;;
+esac
 
 echo
 echo "sweep $sweep into $runs, for at most $sweep_s s"

@@ -54,17 +54,13 @@ class Picture:
         """Text with its baseline at `y`."""
         weight = "bold" if bold else "normal"
         self.parts.append(
-            element(
-                "text", text, x=x, y=y, font_size=size, text_anchor=anchor, fill=colour, font_weight=weight
-            )
+            element("text", text, x=x, y=y, font_size=size, text_anchor=anchor, fill=colour, font_weight=weight)
         )
 
     def label(self, x: float, y: float, text: str) -> None:
         """Text on a hatched ground, with a white plate behind it."""
         width = 6.2 * len(text) + 10
-        self.parts.append(
-            element("rect", x=x - width / 2, y=y - 13, width=width, height=18, rx=3, fill="#ffffff")
-        )
+        self.parts.append(element("rect", x=x - width / 2, y=y - 13, width=width, height=18, rx=3, fill="#ffffff"))
         self.text(x, y, text, anchor="middle")
 
     def heading(self, y: float, letter: str, title: str, rest: str) -> None:
@@ -129,15 +125,11 @@ def _density(picture: Picture, plan: RunPlan, top: float) -> float:
         last = first + len(list(epochs))
         picture.box(first, last, bottom - density * scale, density * scale, BLUE)
         said = f"{100 * density:g} %" + (" trained" if not first else "")
-        picture.text(
-            picture.x((first + last) / 2), bottom - 0.04 * scale, said, 13, "middle", "#ffffff", bold=True
-        )
+        picture.text(picture.x((first + last) / 2), bottom - 0.04 * scale, said, 13, "middle", "#ffffff", bold=True)
         first = last
     for epoch in changes[1:]:
         low, high = 1 - plan.schedule.updates[epoch].prune_to, densities[epoch - 1]
-        picture.line(
-            picture.x(epoch), bottom - low * scale, picture.x(epoch), bottom - high * scale, "#ffffff", 1.5
-        )
+        picture.line(picture.x(epoch), bottom - low * scale, picture.x(epoch), bottom - high * scale, "#ffffff", 1.5)
     picture.line(LEFT, bottom, RIGHT, bottom, INK)
     for percent in (0, 5, 10, 15):
         y = bottom - percent / 100 * scale
@@ -164,9 +156,7 @@ def _examples(picture: Picture, plan: RunPlan, top: float) -> float:
                 f'<path d="M{x - 2.5:.1f} {end + tip:.1f}L{x:.1f} {end:.1f}L{x + 2.5:.1f} {end + tip:.1f}z"/>'
             )
     kept = plan.examples - plan.removed
-    picture.text(
-        picture.x(plan.epochs / 2), edge + 62, f"{kept:,} examples trained", 13, "middle", "#ffffff", True
-    )
+    picture.text(picture.x(plan.epochs / 2), edge + 62, f"{kept:,} examples trained", 13, "middle", "#ffffff", True)
     picture.text(LEFT - 8, top + 14, f"queue {plan.removed:,}", 11, "end")
     picture.text(LEFT - 8, edge + 62, "training set", 11, "end")
     return top + height
@@ -190,9 +180,7 @@ def _head(plan: RunPlan, height: float) -> list[str]:
         f"{plan.sieve_every} epochs. Together the run takes "
         f"{100 * cost['train_flops'] / cost['train_flops_dense']:.1f} % of the dense training FLOPs."
     )
-    hatch = element("rect", width=7, height=7, fill="#f0f0f0") + element(
-        "rect", width=1.6, height=7, fill=HATCH
-    )
+    hatch = element("rect", width=7, height=7, fill="#f0f0f0") + element("rect", width=1.6, height=7, fill=HATCH)
     pattern = element(
         "pattern",
         hatch,

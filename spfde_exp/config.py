@@ -22,7 +22,8 @@ SCHEMA_VERSION = 1
 
 # What cannot change the result: where, how watched, how launched, how spelled.
 NOT_IDENTITY = (
-    "device", "threads", "runs_dir", "checkpoint_every", "force", "dry_run", "sweep", "logger", "dataset.root", "effort",
+    "device", "threads", "runs_dir", "checkpoint_every", "force", "dry_run", "sweep", "logger", "dataset.root",
+    "effort",
 )  # fmt: skip
 
 KINDS = {"integer": "a whole number", "float": "a number", "bool": "true or false"}

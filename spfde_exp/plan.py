@@ -67,7 +67,11 @@ class RunPlan:
 
     def final_kept(self) -> dict[str, int]:
         """Weights kept in each masked layer at the end."""
-        return {l.name: kept_count(l.weights, self.schedule.target) for l in self.layers if l.name in self.prunable}
+        return {
+            layer.name: kept_count(layer.weights, self.schedule.target)
+            for layer in self.layers
+            if layer.name in self.prunable
+        }
 
     def sieve_updates(self) -> range:
         """Epochs at whose start the partial training set has just changed."""

@@ -7,7 +7,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("spfde_exp", "torch", "torchvision", "numpy", "scikit-learn", "hydra-core", "omegaconf", "submitit", "wandb")
+PACKAGES = (
+    "spfde_exp",
+    "torch",
+    "torchvision",
+    "numpy",
+    "scikit-learn",
+    "hydra-core",
+    "omegaconf",
+    "submitit",
+    "wandb",
+)
 
 
 def code_version() -> dict[str, Any]:

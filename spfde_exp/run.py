@@ -130,7 +130,8 @@ def _resume(folder: RunFolder, trainer: Trainer, device: torch.device, threads: 
     before = folder.json("meta") or {}
     for what, now in (("device", device.type), ("threads", threads)):
         if what in before and str(before[what]).split(":")[0] != str(now):
-            log.warning("run %s began with %s %s, now %s: its bits may differ", folder.signature, what, before[what], now)
+            text = "run %s began with %s %s, now %s: its bits may differ"
+            log.warning(text, folder.signature, what, before[what], now)
     return first
 
 

@@ -1,5 +1,6 @@
 """The typed configuration of one run. conf/ holds the values and says what each key means."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -154,7 +155,7 @@ BOUNDS: dict[str, tuple[str, Any]] = {
     "epochs": ("a whole number above 0", lambda v: v > 0),
     "effort": ("a number above 0", lambda v: v > 0),
     "seed": ("a whole number from 0", lambda v: v >= 0),
-    "device": ("auto, cpu, cuda or cuda:n", lambda v: v in ("auto", "cpu", "cuda") or v[:5] == "cuda:" and v[5:].isdigit()),
+    "device": ("auto, cpu, cuda or cuda:n", lambda v: re.fullmatch(r"auto|cpu|cuda(:\d+)?", v) is not None),
     "threads": ("auto or a whole number above 0", lambda v: v == "auto" or _whole(v) and v > 0),
     "checkpoint_every": ("a whole number above 0", lambda v: v > 0),
     "dry_run": ("true, false or json", lambda v: v in (True, False, "json")),

@@ -81,9 +81,7 @@ def test_citation_names_this_version():
     ],
 )
 def test_starts_anywhere_without_torch(run_cli, tmp_path, module, arguments, shows):
-    (tmp_path / "torch.py").write_text(
-        "raise RuntimeError('torch was imported')"
-    )  # cwd comes first on the path
+    (tmp_path / "torch.py").write_text("raise RuntimeError('torch was imported')")  # cwd comes first on the path
     done = run_cli(*arguments, cwd=tmp_path, module=module)
     assert done.returncode == 0, done.stderr
     assert shows in done.stdout
@@ -125,9 +123,7 @@ def run(tmp_path):
 
     def call(*command, cwd=tmp_path / "work"):
         env = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
-        done = subprocess.run(
-            command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False
-        )
+        done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -45,9 +45,7 @@ def test_spfde_rows(both: float, printed: float) -> None:
 # -- freezing through the configuration
 
 
-@pytest.mark.parametrize(
-    ("target", "first", "blocks"), [(0.10, 80, 5), (0.15, 70, 8), (0.20, 60, 9), (0.25, 60, 13)]
-)
+@pytest.mark.parametrize(("target", "first", "blocks"), [(0.10, 80, 5), (0.15, 70, 8), (0.20, 60, 9), (0.25, 60, 13)])
 def test_table_a4(target: float, first: int, blocks: int) -> None:
     plan = plan_of(CIFAR100, f"freeze={target}")
     assert (plan.freeze.frozen.index(1), plan.freeze.frozen[-1]) == (first, blocks)

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from spfde_exp.status import find_runs, show
 from spfde_exp.errors import UserError
+from spfde_exp.status import find_runs, show
 from spfde_exp.store import RunFolder
 
 

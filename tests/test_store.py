@@ -123,7 +123,7 @@ def test_leaving_with_an_error_says_so(folder, error, state):
     assert type(error).__name__ in status["error"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", "{\"schema_version\": "])
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"schema_version": '])
 def test_broken_files_read_as_absent(folder, content):
     folder.file("summary.json").write_text(content)
     folder.file("config.yaml").write_text(content if content != "[1]" else "- 1\n")

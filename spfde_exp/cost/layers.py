@@ -66,8 +66,8 @@ def measure_layers(
         with torch.no_grad():
             model.eval()(torch.zeros(1, *example_shape, device=device))
     finally:
-        for module, mode in zip(model.modules(), training, strict=True):
-            module.training = mode
+        for part, mode in zip(model.modules(), training, strict=True):
+            part.training = mode
         for handle in handles:
             handle.remove()
     return [

@@ -24,6 +24,4 @@ def read() -> Dataset:
         torch.from_numpy(test_x).to(torch.uint8).unsqueeze(1),
         torch.from_numpy(test_y).to(torch.int64),
     )
-    return Dataset(
-        "digits", *tensors, num_classes=10, mean=MEAN, std=STD, scale=16.0, checksum=checksum(*tensors)
-    )
+    return Dataset("digits", *tensors, num_classes=10, mean=MEAN, std=STD, scale=16.0, checksum=checksum(*tensors))

@@ -26,7 +26,8 @@ def load(
     """The data set `name` (one of NAMES) on the CPU; `root` holds torchvision's folders, digits needs none.
 
     `val_fraction` of the training set, class-balanced, becomes `val_x` and `val_y`; from the rest `subset`
-    examples, class-balanced, are kept; `test_subset` is the same for the test set. All are functions of `split_seed`; a larger one contains the smaller.
+    examples, class-balanced, are kept; `test_subset` is the same for the test set. All are functions of
+    `split_seed`; a larger one contains the smaller.
     Raises UserError for an unknown name, an impossible split, and data that is absent or damaged.
     """
     whole = _whole(name, Path(root).expanduser())

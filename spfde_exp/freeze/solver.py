@@ -68,7 +68,8 @@ def single_shot(problem: FreezeProblem, target: float, t_freeze: int | None, max
             return problem.plan(_fit_last(problem, target, starts))
     best = problem.reduction(_starts(problem, problem.every, count)) if problem.every < problem.epochs else 0.0
     where = f"{count} of {len(problem.blocks)} blocks (freeze.max_fraction) in {problem.epochs} epochs"
-    raise UserError(_unreachable(target, best, where, "more epochs, a shorter dst.every or a larger freeze.max_fraction"))
+    remedy = "more epochs, a shorter dst.every or a larger freeze.max_fraction"
+    raise UserError(_unreachable(target, best, where, remedy))
 
 
 def _starts(problem: FreezeProblem, first: int, count: int) -> list[int]:

@@ -13,9 +13,7 @@ class BlockNet(nn.Module):
     and classifier belong to none, and are never frozen.
     """
 
-    def __init__(
-        self, stem: nn.Module, stages: Sequence[Sequence[nn.Module]], features: int, num_classes: int
-    ) -> None:
+    def __init__(self, stem: nn.Module, stages: Sequence[Sequence[nn.Module]], features: int, num_classes: int) -> None:
         super().__init__()
         self.stem = stem
         self._blocks: list[str] = []

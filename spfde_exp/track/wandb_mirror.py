@@ -96,9 +96,7 @@ def mirror(
         UserError: `run_dir` is no run folder, or wandb is not installed.
     """
     if not (run_dir / "config.yaml").is_file():
-        raise UserError(
-            f"{run_dir} is no run folder (no config.yaml): give the folder <runs_dir>/<signature>"
-        )
+        raise UserError(f"{run_dir} is no run folder (no config.yaml): give the folder <runs_dir>/<signature>")
     stop = stop or threading.Event()
     run = _init(run_dir, mode, project=project, entity=entity, group=group, tags=list(tags))
     rows = Rows(run_dir / "metrics.jsonl")

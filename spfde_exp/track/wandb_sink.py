@@ -14,11 +14,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
 
 from spfde_exp.errors import UserError
 
-Mode = Literal["offline", "online", "disabled"]
+MODES = ("offline", "online", "disabled")
 LOG_NAME = "wandb.log"
 
 _log = logging.getLogger(__name__)
@@ -50,15 +49,15 @@ class WandbSink:
     def __init__(
         self,
         run_dir: Path,
-        mode: Mode,
+        mode: str,
         project: str | None = None,
         entity: str | None = None,
         group: str | None = None,
         tags: Sequence[str] = (),
         timeout_s: float = 60.0,
     ) -> None:
-        if mode not in get_args(Mode):
-            raise UserError(f"wandb mode {mode!r} is unknown: use {', '.join(get_args(Mode))}")
+        if mode not in MODES:
+            raise UserError(f"wandb mode {mode!r} is unknown: use {', '.join(MODES)}")
         self._run_dir = Path(run_dir).absolute()
         self._mode = mode
         self._timeout_s = timeout_s
@@ -87,7 +86,7 @@ class WandbSink:
         child, self._child = self._child, None
         try:
             reason = self._complete(child)
-        except Exception as error:  # noqa: BLE001 - a sink never ends a run
+        except Exception as error:
             reason = f"{type(error).__name__}: {error}"
         if reason is not None:
             self._warn(reason)
@@ -113,7 +112,7 @@ class WandbSink:
                     env=env,
                     start_new_session=True,  # Ctrl-C is for the run, and the group can be killed as one
                 )
-        except Exception as error:  # noqa: BLE001 - a sink never ends a run
+        except Exception as error:
             self._warn(f"{type(error).__name__}: {error}")
 
     def _complete(self, child: subprocess.Popen[bytes]) -> str | None:

@@ -31,9 +31,7 @@ class Trainer:
         plan: what happens when.
     """
 
-    def __init__(
-        self, config: Config, plan: RunPlan, model: nn.Module, dataset: Dataset, device: torch.device
-    ) -> None:
+    def __init__(self, config: Config, plan: RunPlan, model: nn.Module, dataset: Dataset, device: torch.device) -> None:
         """The initial stage (SpFDE section 4.1): a random sparse model and a random partial training set."""
         self.config, self.plan, self.device = config, plan, device
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

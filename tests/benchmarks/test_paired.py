@@ -45,9 +45,7 @@ def test_a_drifting_machine_does_not_move_the_ratio(paired: ModuleType) -> None:
 
 def test_variants_take_turns_and_warmup_does_not_count(paired: ModuleType) -> None:
     calls: list[str] = []
-    times = paired.take_turns(
-        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, turns=3, warmup=2
-    )
+    times = paired.take_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, turns=3, warmup=2)
     assert calls == ["a", "b"] * 5
     assert {name: len(values) for name, values in times.wall.items()} == {"a": 3, "b": 3}
     assert {name: len(values) for name, values in times.cpu.items()} == {"a": 3, "b": 3}

@@ -13,9 +13,7 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
 
 def images(n: int = 6, height: int = 5, width: int = 4) -> Tensor:
-    return torch.randint(
-        256, (n, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
+    return torch.randint(256, (n, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 def by_loop(x: Tensor, indices: Tensor, draws: Draws, pad: int) -> Tensor:

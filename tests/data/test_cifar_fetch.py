@@ -78,9 +78,7 @@ def test_fetched_whole_with_nothing_else_left(
     assert load("cifar100", root).checksum == data.checksum
 
 
-def test_many_at_once_download_once(
-    tmp_path: Path, tiny: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_at_once_download_once(tmp_path: Path, tiny: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     others_wait = threading.Event()
 
@@ -92,8 +90,7 @@ def test_many_at_once_download_once(
     replace_download(monkeypatch, download)
     sums: list[str] = []
     threads = [
-        threading.Thread(target=lambda: sums.append(load("cifar100", tmp_path / "data").checksum))
-        for _ in range(5)
+        threading.Thread(target=lambda: sums.append(load("cifar100", tmp_path / "data").checksum)) for _ in range(5)
     ]
     for thread in threads:
         thread.start()

@@ -57,7 +57,5 @@ def test_sizes_are_known_without_torch() -> None:
     heavy = {"torch", "torchvision", "sklearn", "hydra"}
     script = f"import sys, spfde_exp.data.specs; print({heavy} & set(sys.modules))"
     root = str(Path(__file__).parents[2])
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

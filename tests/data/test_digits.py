@@ -31,9 +31,7 @@ def test_split_is_stratified(digits: Dataset) -> None:
 
 def test_split_holds_every_image_with_its_label_once(digits: Dataset) -> None:
     source = load_digits()
-    expected = sorted(
-        zip(source.images.reshape(-1, 64).astype(int).tolist(), source.target.tolist(), strict=True)
-    )
+    expected = sorted(zip(source.images.reshape(-1, 64).astype(int).tolist(), source.target.tolist(), strict=True))
     images = torch.cat([digits.train_x, digits.test_x]).reshape(-1, 64).tolist()
     labels = torch.cat([digits.train_y, digits.test_y]).tolist()
     assert sorted(zip(images, labels, strict=True)) == expected

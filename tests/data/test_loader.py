@@ -20,9 +20,7 @@ def batches(n: int, batch_size: int, pad: int = 0, flip: bool = True) -> Batches
 
 
 @given(st.sets(st.integers(0, 59), min_size=1), st.integers(1, 70), st.integers(0, 2**32))
-def test_every_kept_example_once_with_its_pixels_and_label(
-    kept: set[int], batch_size: int, seed: int
-) -> None:
+def test_every_kept_example_once_with_its_pixels_and_label(kept: set[int], batch_size: int, seed: int) -> None:
     loader = batches(60, batch_size)
     seen: list[int] = []
     sizes: list[int] = []

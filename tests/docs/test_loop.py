@@ -36,9 +36,7 @@ def ran() -> tuple[dict[str, Any], list[Snapshot]]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        exec(
-            compile(program.replace(LAST_LINES, f"{LAST_LINES}    after_epoch()\n"), str(DOC), "exec"), names
-        )
+        exec(compile(program.replace(LAST_LINES, f"{LAST_LINES}    after_epoch()\n"), str(DOC), "exec"), names)
     finally:
         torch.set_num_threads(before)
     return names, snapshots
@@ -80,9 +78,7 @@ def test_frozen_blocks_are_bit_equal(ran: tuple[dict[str, Any], list[Snapshot]])
     assert any("running_mean" in key for key in frozen[0])
     frozen[1]["1.0.weight"] *= snapshots[12]["masks"]["1.0"]  # pruned to the target as it freezes
     for index, first in ((0, 10), (1, 12)):
-        assert not torch.equal(
-            block(index, first - 2)[f"{index}.0.weight"], frozen[index][f"{index}.0.weight"]
-        )
+        assert not torch.equal(block(index, first - 2)[f"{index}.0.weight"], frozen[index][f"{index}.0.weight"])
         for epoch in range(first, 20):
             for key, value in block(index, epoch).items():
                 assert torch.equal(value, frozen[index][key]), (key, epoch)

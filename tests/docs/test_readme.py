@@ -89,9 +89,7 @@ def test_map_names_what_exists() -> None:
 def test_options_of_the_table_exist() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.MULTILINE)
-    named = {
-        group: set(re.findall(r"`([\w]+)`", said)) for group, said in rows if (ROOT / "conf" / group).is_dir()
-    }
+    named = {group: set(re.findall(r"`([\w]+)`", said)) for group, said in rows if (ROOT / "conf" / group).is_dir()}
     assert {"recipe", "method", "model", "dataset", "sparsity", "freeze", "sieve"} <= set(named)
     for group, options in named.items():
         files = {file.stem for file in (ROOT / "conf" / group).glob("*.yaml")}

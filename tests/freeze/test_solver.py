@@ -180,9 +180,7 @@ def test_given_first_epoch(problem: FreezeProblem, target: float, first: int) ->
 
 @settings(max_examples=150, deadline=None)
 @given(problems(), st.floats(0.001, 0.6), st.floats(0.1, 1))
-def test_auto_is_the_latest_first_epoch_that_suffices(
-    problem: FreezeProblem, target: float, fraction: float
-) -> None:
+def test_auto_is_the_latest_first_epoch_that_suffices(problem: FreezeProblem, target: float, fraction: float) -> None:
     most = max(1, int(fraction * len(problem.blocks) + 0.5))
     suffice = [
         first

@@ -1,5 +1,6 @@
 """A sweep: each run once, as a submitit job, no more at once than slots; failures stay alone."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def test_no_more_at_once_than_slots_and_threads_are_divided(tmp_path, run_cli):
         meta = folder.json("meta")
         spans.append((meta["started"], meta["finished"]))
     spans.sort()
-    assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
 
 
 def test_a_failed_run_does_not_stop_the_others(tmp_path, run_cli):
@@ -69,7 +70,9 @@ def jobs(tmp_path: Path, *each: list[str]):
 
 
 def test_jobs_that_share_a_run_train_it_once(tmp_path, capsys):
-    outcomes = run_sweep(jobs(tmp_path, ["method=dense"], ["sparsity=0"], ["method=dense", "sparsity=0.5"]), inline=True)
+    outcomes = run_sweep(
+        jobs(tmp_path, ["method=dense"], ["sparsity=0"], ["method=dense", "sparsity=0.5"]), inline=True
+    )
     assert len(set(outcomes)) == 1
     assert len(folders(tmp_path)) == 1
     assert "1 of 1 runs done" in capsys.readouterr().out

@@ -58,9 +58,7 @@ def test_frozen_prefix_gives_the_same_output(model: BlockNet, x: Tensor, frozen:
 
 
 @pytest.mark.parametrize("frozen", range(1, 7))
-def test_frozen_prefix_gets_no_gradient_and_the_rest_the_usual_one(
-    model: BlockNet, x: Tensor, frozen: int
-) -> None:
+def test_frozen_prefix_gets_no_gradient_and_the_rest_the_usual_one(model: BlockNet, x: Tensor, frozen: int) -> None:
     plain = copy.deepcopy(model)
     model(x, frozen).square().sum().backward()
     plain(x).square().sum().backward()

@@ -57,9 +57,7 @@ def test_conv_macs_of_the_papers_resnet32() -> None:
     assert sum(macs.values()) == 275_611_648
     assert macs["stem.conv"] == 3 * 32 * 9 * 32 * 32
     # Thirty 3x3 convolutions are what the released profiles sparsify, two 1x1 are the shortcuts.
-    kernels = [
-        m.kernel_size for n, m in model.named_modules() if isinstance(m, nn.Conv2d) and n != "stem.conv"
-    ]
+    kernels = [m.kernel_size for n, m in model.named_modules() if isinstance(m, nn.Conv2d) and n != "stem.conv"]
     assert kernels.count((3, 3)) == 30
     assert kernels.count((1, 1)) == 2
 

@@ -78,9 +78,7 @@ def test_against_the_reference(
     examples: int, percent: int, update_percent: int, seed: int, skill: float, never: str
 ) -> None:
     reference = Reference(examples, percent, update_percent, seed, never)
-    sieve = Sieve(
-        examples, percent / 100, seeded(seed), update_ratio=update_percent / 100, never_learned=never
-    )
+    sieve = Sieve(examples, percent / 100, seeded(seed), update_ratio=update_percent / 100, never_learned=never)
     removed, first_queue = len(reference.queue), set(reference.queue)
     luck, back = random.Random(seed), set()
     for update in range(32):

@@ -121,9 +121,7 @@ def test_initial_masks_are_uniform() -> None:
     start=st.integers(0, 99),
     seed=st.integers(0, 2**31),
 )
-def test_counts_are_exact(
-    shape: tuple[int, ...], steps: list[tuple[bool, int]], start: int, seed: int
-) -> None:
+def test_counts_are_exact(shape: tuple[int, ...], steps: list[tuple[bool, int]], start: int, seed: int) -> None:
     generator = seeded(seed)
     weight = nn.Parameter(torch.randn(shape, generator=generator))
     masks = Masks({"a": weight}, 0.0)

@@ -110,9 +110,7 @@ def test_half_the_effort_is_half_the_epochs() -> None:
     ("effort", "epochs", "milestone", "stop"),
     [(1.7, 272, 155, 205), (0.67, 107, 60, 80), (0.25, 40, 25, 30)],  # 153, 204; 60.2, 80.3; 22.5, 30
 )
-def test_milestones_are_multiples_of_the_interval(
-    effort: float, epochs: int, milestone: int, stop: int
-) -> None:
+def test_milestones_are_multiples_of_the_interval(effort: float, epochs: int, milestone: int, stop: int) -> None:
     config = compose(["recipe=cifar100", f"effort={effort}"])
     assert (config.epochs, config.dst.milestones, config.dst.stop) == (epochs, [milestone], stop)
 
@@ -140,9 +138,7 @@ def test_the_last_epoch_is_at_the_target(raw: dict[str, object], epochs: int) ->
     target=st.integers(10, 98).map(lambda n: n / 100),
     name=st.sampled_from(["mest", "mest_em", "mest_ems"]),
 )
-def test_an_epoch_is_trained_at_what_the_last_update_grew_to(
-    epochs: int, every: int, target: float, name: str
-) -> None:
+def test_an_epoch_is_trained_at_what_the_last_update_grew_to(epochs: int, every: int, target: float, name: str) -> None:
     stop = (epochs - 1) // every * every
     plan = METHODS[name].schedule(epochs, target, "auto", every, [epochs // 2], stop)
     for epoch, trained in enumerate(plan.trained):

@@ -271,9 +271,7 @@ def test_nothing_is_saved_for_the_backward_pass_of_frozen_blocks() -> None:
     for epoch in range(12):
         trainer.start_epoch(epoch)
         depth = trainer.plan.freeze.frozen[epoch]
-        blocks = [
-            trainer.model.get_submodule(name) for _, members in trainer.blocks[:depth] for name in members
-        ]
+        blocks = [trainer.model.get_submodule(name) for _, members in trainer.blocks[:depth] for name in members]
         modules = [module for block in blocks for module in block.modules()]
         hooks = [m.register_forward_hook(lambda _, __, out: inside.append(out)) for m in modules]
         hooks += [m.register_forward_hook(lambda _, __, out: border.append(out)) for m in blocks[-1:]]
