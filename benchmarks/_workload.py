@@ -52,9 +52,7 @@ def images(examples: int, root: str | None) -> Dataset:
     )
 
 
-def trainer_for(
-    overrides: Sequence[str], dataset: Dataset, device: torch.device, frozen: int | None = None
-) -> Trainer:
+def trainer_for(overrides: Sequence[str], dataset: Dataset, device: torch.device, frozen: int | None = None) -> Trainer:
     """The product's trainer as `spfde_exp.run` makes it, on `dataset`.
 
     Args:

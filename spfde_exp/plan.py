@@ -8,6 +8,7 @@ from torch import nn
 from spfde_exp.cost.flops import block_shares, dense_training_flops, epoch_flops, forward_flops, paper_training_flops
 from spfde_exp.cost.layers import Layer, block_of, measure_layers
 from spfde_exp.cost.memory import Memory, epoch_memory, mest_memory
+from spfde_exp.cost.stored import peak_bytes
 from spfde_exp.data.specs import SPECS
 from spfde_exp.errors import UserError
 from spfde_exp.freeze.plan import FreezePlan
@@ -37,6 +38,7 @@ class RunPlan:
         sieve_every: epochs between two sieve updates; 0 without sieving.
         batch_size: examples per step.
         other_params: parameters that are no layer's weight (biases, BN), per block index or None.
+        peak_bytes: predicted peak of live tensor bytes as PyTorch executes a step.
     """
 
     layers: tuple[Layer, ...]
@@ -49,6 +51,7 @@ class RunPlan:
     sieve_every: int
     batch_size: int
     other_params: dict[int | None, int]
+    peak_bytes: int
 
     @property
     def epochs(self) -> int:
@@ -121,6 +124,7 @@ class RunPlan:
             "inference_flops": forward_flops(self.layers, final),
             "memory_avg_bytes": sum(m.figure_4 for m in memories) / len(memories),
             "memory_min_bytes": memories[-1].figure_4,
+            "memory_peak_predicted_bytes": self.peak_bytes,
             "memory_mest_bytes": mest_memory(self.layers, self.kept(densest)),
         }
 
@@ -219,4 +223,11 @@ def make_plan(config: Config, model: nn.Module | None = None) -> RunPlan:
         sieve_every=int(config.sieve.every) if config.sieve.mode != "none" else 0,
         batch_size=config.optim.batch_size,
         other_params=other,
+        peak_bytes=peak_bytes(
+            model,
+            SPECS[config.dataset.name].shape,
+            min(config.optim.batch_size, examples - removed),
+            sum(sizes[name] for name in prunable),
+            max(layer.outputs for layer in layers),
+        ),
     )

@@ -153,3 +153,21 @@ def test_help_names_groups_and_examples(command):
 def test_console_script_and_module_are_the_same_command():
     setup = (Path(cli.__file__).parent.parent / "setup.cfg").read_text()
     assert "spfde-exp = spfde_exp.cli:main" in setup
+
+
+def test_a_sweep_in_a_config_file(command, tmp_path):
+    (tmp_path / "mine").mkdir()
+    lines = ["# @package _global_", "hydra:", "  mode: MULTIRUN", "  sweeper:", "    params:"]
+    lines += ["      sparsity: dense,0.95,0.9", "      freeze: range(0.1,0.3,0.1)"]
+    (tmp_path / "mine" / "study.yaml").write_text("\n".join(lines))
+    status, out, err = command("--config-dir", ".", "+mine=study", "dry_run=json", "seed=3")
+    assert status == 0, err
+    settings = [set(json.loads(line)["overrides"]) for line in out.splitlines()]
+    assert len(settings) == 6
+    assert {"sparsity=0.95", "freeze=0.2", "seed=3"} <= settings[3]
+
+
+def test_hydras_own_sweeper_works_too(command):
+    status, out, err = command("-m", "hydra/sweeper=basic", "sparsity=0.9,0.95", "dry_run=json")
+    assert status == 0, err
+    assert len(out.splitlines()) == 2

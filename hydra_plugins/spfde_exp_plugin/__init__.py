@@ -51,7 +51,13 @@ class InlineLauncher(_SweepLauncher):
 
 
 class SpfdeSweeper(Sweeper):
-    """The grid of the command line, over the cells of the sweep files named by `+sweep=`."""
+    """The grid of the command line, over the cells of the sweep files named by `+sweep=`.
+
+    `params` is Hydra's usual place for a sweep in a config file, key -> values; the command line replaces them.
+    """
+
+    def __init__(self, params: dict[str, str] | None = None) -> None:
+        self.params = params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from hydra.core.plugins import Plugins
@@ -66,6 +72,7 @@ class SpfdeSweeper(Sweeper):
         from spfde_exp.launch.sweepfile import expand
 
         assert self.launcher is not None
-        answers = self.launcher.launch(expand(arguments, self.context.config_loader), initial_job_idx=0)
+        fixed = [f"{key}={value}" for key, value in self.params.items()]
+        answers = self.launcher.launch(expand([*fixed, *arguments], self.context.config_loader), initial_job_idx=0)
         raise_if_failed([answer._return_value for answer in answers])
         return answers

@@ -68,7 +68,7 @@ def _outcome(task: Task, job: "submitit.Job[Any]") -> float | Exception:
         status = task.folder.json("status") or {}
         if status.get("state") == "failed" and status.get("error"):
             return RuntimeError(status["error"])
-        if status.get("state") in ("pending", "running"):
+        if task.folder.state() in ("pending", "interrupted"):  # not where another process trains it
             task.folder.set_status("failed", error="the job's process was killed")
             return RuntimeError("the job's process was killed")
         lines = str(error).strip().splitlines()

@@ -37,6 +37,8 @@ def find_slots(device: str, count: int | str, runs: int) -> list[Slot]:
     if count != "auto" and not (isinstance(count, int) and count > 0):
         raise UserError(f"hydra.launcher.slots={count} is impossible; allowed: auto or a whole number above 0")
     cores, gpus = usable_cores(), _gpus() if device != "cpu" else []
+    if gpus and device.startswith("cuda:"):
+        gpus = gpus[int(device[5:]) :][:1]
     if gpus:
         wanted = len(gpus) if count == "auto" else int(count)
         if wanted > len(gpus):

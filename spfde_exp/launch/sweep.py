@@ -134,7 +134,8 @@ def _run_local(
             task.folder.path.mkdir(parents=True, exist_ok=True)
             if config.force:
                 task.folder.clear()
-            task.folder.write_config(asdict(replace(config, threads=threads, force=False)))
+            device = config.device if slot.gpu is None else "cuda"  # the job sees no other GPU
+            task.folder.write_config(asdict(replace(config, threads=threads, device=device, force=False)))
             task.folder.set_status("pending", error=None)
 
     def report(task: Task, outcome: float | Exception) -> None:

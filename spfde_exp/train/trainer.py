@@ -102,9 +102,9 @@ class Trainer:
         frozen = self.plan.freeze.frozen[epoch]
         kept = {name: self.masks.count(name) for name in self.masks.kept}
         examples = len(self.sieve.kept)
-        steps = self.batches.num_batches(examples)
-        # The second step sees momentum in place; a new frozen prefix changes what is alive.
-        measured = min(1, steps - 1) if epoch == 0 or self.plan.freeze.newly_frozen(epoch) else -1
+        # The second step, if it is a whole batch, sees momentum in place; a new frozen prefix changes what is alive.
+        second = int(examples >= 2 * self.config.optim.batch_size)
+        measured = second if epoch == 0 or self.plan.freeze.newly_frozen(epoch) else -1
         live = LiveBytes()
         self._set_modes(frozen)
         start = time.perf_counter()

@@ -49,3 +49,8 @@ def test_impossible_slots_are_refused(machine, count):
     machine(2, "")
     with pytest.raises(UserError, match=r"hydra\.launcher\.slots"):
         find_slots("auto", count, 2)
+
+
+def test_a_named_gpu_is_the_only_slot(machine):
+    machine(16, "3,5")
+    assert find_slots("cuda:1", "auto", 10) == [Slot("5", 16)]

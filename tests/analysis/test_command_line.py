@@ -1,0 +1,75 @@
+"""python -m analysis: what it prints, writes and refuses."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analysis.__main__ import run
+from spfde_exp.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+def python(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def test_list_needs_neither_torch_nor_pandas():
+    code = (
+        "import sys; from analysis.__main__ import run; run(['list']); "
+        "assert not {'torch', 'pandas'} & set(sys.modules), 'too much imported'"
+    )
+    answer = python("-c", code)
+    assert answer.returncode == 0, answer.stderr
+    lines = answer.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["A8", "A9", "A10"]
+    assert "Ablation of layer freezing" in lines[0] and "SpFDE Table A8" in lines[0]
+
+
+def test_a_table_needs_no_torch_and_works_from_any_folder(tmp_path, plant):
+    plant("A10", "recipe=digits", cells=[1])
+    code = (
+        "import sys; from analysis.__main__ import run; run(['A10', '--format', 'json']); "
+        "assert not {'torch', 'spfde_exp.run', 'spfde_exp.plan'} & set(sys.modules), 'too much imported'"
+    )
+    answer = python("-c", code, cwd=tmp_path)  # --runs is `runs` by default
+    assert answer.returncode == 0, answer.stderr
+    assert '"mean": 51.63' in answer.stdout
+
+
+def test_an_error_is_one_line_and_exit_status_1(tmp_path):
+    answer = python("-m", "analysis", "A99")
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr == "error: table 'A99' is unknown; allowed: A8, A9, A10, or list\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["A8", "--runs", "nowhere"], "nowhere is no folder"),
+        (["A8", "--format", "word"], "invalid choice: 'word'"),
+        (["A8", "--out", "nowhere/table.md"], "its folder is not there"),
+        (["A8", "--all"], "unrecognized arguments: --all"),
+    ],
+)
+def test_refusals(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        run(arguments)
+
+
+def test_out_writes_the_same_and_options_may_stand_anywhere(tmp_path, plant, capsys, monkeypatch):
+    plant("A10", "recipe=digits", runs=tmp_path / "one", cells=[0, 1, 2])
+    plant("A10", "recipe=digits", runs=tmp_path / "two", cells=[3, 4, 5])
+    monkeypatch.chdir(tmp_path)
+    run(["A10", "--runs", "one", "recipe=digits", "--runs", "two", "epochs=40"])
+    shown = capsys.readouterr().out
+    assert shown.count("(3)") == 6
+    run(["A10", "recipe=digits", "epochs=40", "--runs", "one", "--runs", "two", "--out", "table.md"])
+    assert capsys.readouterr().out == ""
+    assert Path("table.md").read_text() == shown
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["table.md"]
