@@ -32,9 +32,7 @@ def run(argv: list[str]) -> None:
     """
     parser = _Parser(prog="python -m analysis", description="Fill a table of the papers from run folders.")
     parser.add_argument("table", nargs="?", default="list", help="id of a table, or list (default)")
-    parser.add_argument(
-        "--runs", action="append", metavar="DIR", help="a runs_dir, may be repeated (default: runs)"
-    )
+    parser.add_argument("--runs", action="append", metavar="DIR", help="a runs_dir, may be repeated (default: runs)")
     parser.add_argument("--format", choices=FORMATS, default="markdown")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of to standard output")
     parser.add_argument(

@@ -97,7 +97,7 @@ class RunFolder:
         """
         try:
             config = yaml.safe_load(self.file("config.yaml").read_text())
-        except (OSError, yaml.YAMLError):
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
             return None
         if not isinstance(config, dict):
             return None
@@ -121,7 +121,7 @@ class RunFolder:
         """One row per epoch; a torn last line is left out."""
         rows = []
         try:
-            lines = self.file("metrics.jsonl").read_text().splitlines()
+            lines = self.file("metrics.jsonl").read_bytes().splitlines()
         except OSError:
             return []
         for line in lines:
@@ -147,7 +147,7 @@ class RunFolder:
         if status.get("host") == socket.gethostname():
             try:
                 os.kill(int(status["pid"]), 0)
-            except ProcessLookupError:
+            except (ProcessLookupError, KeyError, ValueError):
                 return False
             except PermissionError:
                 return True

@@ -148,3 +148,12 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot be written .*runs_dir="):
         writable_dir(tmp_path / "file" / "runs")
+
+
+def test_bytes_that_are_no_text_are_passed_over(folder):
+    folder.append_metrics({"epoch": 0})
+    with folder.file("metrics.jsonl").open("ab") as file:
+        file.write(b"\xff\xfe\n")
+    folder.file("config.yaml").write_bytes(b"\xff\xfe")
+    folder.file("status.json").write_text('{"state": "running", "host": "%s"}' % socket.gethostname())
+    assert (folder.metrics(), folder.config(), folder.state()) == ([{"epoch": 0}], None, "interrupted")

@@ -69,7 +69,8 @@ def _outcome(task: Task, job: "submitit.Job[Any]") -> float | Exception:
         if status.get("state") == "failed" and status.get("error"):
             return RuntimeError(status["error"])
         if task.folder.state() in ("pending", "interrupted"):  # not where another process trains it
-            task.folder.set_status("failed", error="the job's process was killed")
-            return RuntimeError("the job's process was killed")
+            reason = f"the job's process was killed, or never got to train: see {task.folder.file('submitit')}"
+            task.folder.set_status("failed", error=reason)
+            return RuntimeError(reason)
         lines = str(error).strip().splitlines()
         return RuntimeError(lines[-1] if lines else type(error).__name__)

@@ -1,5 +1,7 @@
 """The peak of a step as PyTorch executes it: predicted without running a step, and measured."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -42,7 +44,7 @@ def test_measuring_leaves_the_model_as_it_was():
 def test_frozen_blocks_keep_less():
     model = build_model(compose())
     sizes = [saved_bytes(model, (1, 8, 8), 32, frozen) for frozen in range(7)]
-    assert all(later < earlier for earlier, later in zip(sizes, sizes[1:], strict=False))
+    assert all(later < earlier for earlier, later in itertools.pairwise(sizes))
 
 
 @pytest.mark.parametrize("overrides", [[], ["model.width=1", "optim.batch_size=80"], ["method=dense"]])
