@@ -5,6 +5,7 @@ then the paired differences over seeds between each setting and the one before i
 """
 
 import argparse
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -74,7 +75,7 @@ def planned(row: Row) -> float:
 def differences(rows: list[Row]) -> list[str]:
     """Paired differences between neighbouring settings, one line each."""
     lines = []
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in itertools.pairwise(rows):
         seeds = sorted(before.summaries.keys() & after.summaries.keys())
         if len(seeds) > 1:
             pairs = [after.summaries[s]["test_acc"] - before.summaries[s]["test_acc"] for s in seeds]

@@ -155,5 +155,5 @@ def test_bytes_that_are_no_text_are_passed_over(folder):
     with folder.file("metrics.jsonl").open("ab") as file:
         file.write(b"\xff\xfe\n")
     folder.file("config.yaml").write_bytes(b"\xff\xfe")
-    folder.file("status.json").write_text('{"state": "running", "host": "%s"}' % socket.gethostname())
+    folder.file("status.json").write_text(json.dumps({"state": "running", "host": socket.gethostname()}))
     assert (folder.metrics(), folder.config(), folder.state()) == ([{"epoch": 0}], None, "interrupted")
