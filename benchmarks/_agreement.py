@@ -14,7 +14,7 @@ SETTINGS = ("optim.lr=0.01", f"optim.batch_size={BATCH}", "method=mest_ems", "sp
 # In float32 a rounding at a ReLU's edge flips it, and thirty layers multiply that: other convolution kernels
 # on one CPU (oneDNN on, off) already move the first gradient by 8e-4, and the weights after four steps by 9 %
 # of the way they went. So float32 is held to its first step; float64, where only the loss rounds, to all.
-# There a rounding of the logits moves the weights by 2e-7, a learning rate 1 % off by 1e-2.
+# There a rounding of the logits moves the weights by 2e-7.
 FLOAT32_LOSS_MOST, FLOAT32_GRADIENT_MOST = 1e-5, 1e-2
 FLOAT64_LOSS_MOST, FLOAT64_WEIGHTS_MOST = 1e-6, 1e-4
 

@@ -62,6 +62,15 @@ def wait_for_epochs(folder: RunFolder, epochs: int, child: subprocess.Popen) -> 
         time.sleep(0.005)
 
 
+def killed_in_epoch(tmp_path: Path, name: str, epochs: int) -> RunFolder:
+    folder = RunFolder(tmp_path / name)
+    child = process(tmp_path)
+    wait_for_epochs(folder, epochs, child)
+    child.kill()
+    child.communicate()
+    return folder
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     return run(tmp_path_factory.mktemp("undisturbed"))
@@ -118,12 +127,8 @@ def test_force_trains_again_to_the_same_bits(undisturbed, tmp_path):
 
 
 def test_killed_again_and_again_it_ends_as_if_undisturbed(undisturbed, tmp_path):
-    folder = RunFolder(tmp_path / undisturbed.signature)
     for epochs in (1, 4, 6):
-        child = process(tmp_path)
-        wait_for_epochs(folder, epochs, child)
-        child.kill()
-        child.communicate()
+        folder = killed_in_epoch(tmp_path, undisturbed.signature, epochs)
         assert folder.state() == "interrupted"
         assert folder.summary() is None
     child = process(tmp_path)
@@ -135,11 +140,7 @@ def test_killed_again_and_again_it_ends_as_if_undisturbed(undisturbed, tmp_path)
 
 
 def test_a_torn_checkpoint_costs_one_epoch_and_no_bit(undisturbed, tmp_path):
-    folder = RunFolder(tmp_path / undisturbed.signature)
-    child = process(tmp_path)
-    wait_for_epochs(folder, 4, child)
-    child.kill()
-    child.communicate()
+    folder = killed_in_epoch(tmp_path, undisturbed.signature, 4)
     os.truncate(folder.file("checkpoint.pt"), 1000)
     child = process(tmp_path)
     _, said = child.communicate()
@@ -148,11 +149,7 @@ def test_a_torn_checkpoint_costs_one_epoch_and_no_bit(undisturbed, tmp_path):
 
 
 def test_two_torn_checkpoints_stop_it_in_one_line(undisturbed, tmp_path):
-    folder = RunFolder(tmp_path / undisturbed.signature)
-    child = process(tmp_path)
-    wait_for_epochs(folder, 4, child)
-    child.kill()
-    child.communicate()
+    folder = killed_in_epoch(tmp_path, undisturbed.signature, 4)
     rows = folder.metrics()
     for name in ("checkpoint.pt", "checkpoint.prev.pt"):
         os.truncate(folder.file(name), 1000)

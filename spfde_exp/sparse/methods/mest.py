@@ -34,12 +34,17 @@ class Mest(Method):
         return ratio
 
     @classmethod
+    def mutation(cls, target: float, p: float) -> Update:
+        """The update at mutation ratio `p` (MEST algorithm 1)."""
+        return Update(round(target + p, 10), target)
+
+    @classmethod
     def schedule(
         cls, epochs: int, target: float, p: Any, every: int, milestones: list[int], stop: int
     ) -> SparsitySchedule:
         ratio = cls.mutation_ratio(target, p)
         updates = {
-            epoch: Update(round(target + ratio * cls.decay**passed, 10), target)
+            epoch: cls.mutation(target, ratio * cls.decay**passed)
             for epoch, passed in mutation_epochs(every, milestones, stop).items()
         }
         return build_schedule(epochs, target, updates)

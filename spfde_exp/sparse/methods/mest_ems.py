@@ -4,7 +4,7 @@ from typing import Any
 
 from spfde_exp.errors import UserError
 from spfde_exp.sparse.methods.mest_em import MestEM
-from spfde_exp.sparse.schedule import SparsitySchedule, Update, build_schedule, mutation_epochs
+from spfde_exp.sparse.schedule import SparsitySchedule, Update, build_schedule
 
 
 class MestEMS(MestEM):
@@ -26,13 +26,12 @@ class MestEMS(MestEM):
         return ratio
 
     @classmethod
+    def mutation(cls, target: float, p: float) -> Update:
+        return Update(target, round(target - p, 10))
+
+    @classmethod
     def schedule(
         cls, epochs: int, target: float, p: Any, every: int, milestones: list[int], stop: int
     ) -> SparsitySchedule:
-        ratio = cls.mutation_ratio(target, p)
-        updates = {
-            epoch: Update(target, round(target - ratio * cls.decay**passed, 10))
-            for epoch, passed in mutation_epochs(every, milestones, stop).items()
-        }
-        updates[stop] = Update(target, target)
-        return build_schedule(epochs, target, updates)
+        mutations = super().schedule(epochs, target, p, every, milestones, stop).updates
+        return build_schedule(epochs, target, mutations | {stop: Update(target, target)})
