@@ -72,5 +72,7 @@ def _outcome(task: Task, job: "submitit.Job[Any]") -> float | Exception:
             reason = f"the job's process was killed, or never got to train: see {task.folder.file('submitit')}"
             task.folder.set_status("failed", error=reason)
             return RuntimeError(reason)
+        if status.get("state") == "running":
+            return RuntimeError(f"it is being trained by process {status.get('pid')} on {status.get('host')}")
         lines = str(error).strip().splitlines()
         return RuntimeError(lines[-1] if lines else type(error).__name__)

@@ -34,6 +34,8 @@ class Reference:
         removed = half_up(examples * percent, 100)
         self.queue, self.kept = order[:removed], sorted(order[removed:])
         self.exchange = half_up(removed * update_percent, 100)
+        if removed and update_percent:  # every removed example comes back, however few are exchanged
+            self.exchange = max(1, self.exchange)
         self.waiting = set(self.queue)  # initially removed, not back yet
         self.never = never
         self.shuffles = 0
