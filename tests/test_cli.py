@@ -37,7 +37,7 @@ BAD = [
     ("sparsity=1.0", "sparsity takes a number from 0 up to, not including, 1"),
     ("sparsity=-0.1", "sparsity=-0.1 is impossible"),
     ("sparsity=abc", "sparsity=abc is unknown; allowed: a number from 0 up to, not including, 1, or one of: dense"),
-    ("freeze=0.9", "the largest reachable is 46.88 %"),
+    ("freeze=0.9", "the largest reachable is 44.91 %"),
     ("sieve=1", "sieve=1 is impossible"),
     ("foo=1", "unknown key 'foo'"),
     ("epoch=1", "did you mean epochs?"),

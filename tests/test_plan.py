@@ -11,7 +11,7 @@ from spfde_exp.plan import RunPlan, build_model, make_plan, train_size
 CIFAR100 = "recipe=cifar100"
 MACS = 275_611_648 + 128 * 100  # convolutions and classifier of ResNet-32, width 2
 PLAIN = ["freeze=none", "sieve=none"]
-TINY = ["model.width=0.5", "epochs=20"]
+TINY = ["model.width=0.5", "epochs=20", "dst.every=2"]
 
 
 def plan_of(*overrides: str) -> RunPlan:

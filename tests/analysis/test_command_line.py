@@ -66,10 +66,10 @@ def test_out_writes_the_same_and_options_may_stand_anywhere(tmp_path, plant, cap
     plant("A10", "recipe=digits", runs=tmp_path / "one", cells=[0, 1, 2])
     plant("A10", "recipe=digits", runs=tmp_path / "two", cells=[3, 4, 5])
     monkeypatch.chdir(tmp_path)
-    run(["A10", "--runs", "one", "recipe=digits", "--runs", "two", "epochs=40"])
+    run(["A10", "--runs", "one", "recipe=digits", "--runs", "two", "epochs=80"])
     shown = capsys.readouterr().out
     assert shown.count("(3)") == 6
-    run(["A10", "recipe=digits", "epochs=40", "--runs", "one", "--runs", "two", "--out", "table.md"])
+    run(["A10", "recipe=digits", "epochs=80", "--runs", "one", "--runs", "two", "--out", "table.md"])
     assert capsys.readouterr().out == ""
     assert Path("table.md").read_text() == shown
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["table.md"]

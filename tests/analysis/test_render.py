@@ -81,6 +81,6 @@ def test_latex(texts):
 def test_another_recipe_is_named_and_has_no_printed_rows(tmp_path, plant):
     plant("A10", "recipe=digits")
     text = WRITERS["markdown"](build(find_table("A10"), [tmp_path / "runs"]))
-    assert "not the paper's recipe: digits, resnet14 x0.5, 40 epochs; recipe=digits" in text
+    assert "not the paper's recipe: digits, resnet14 x0.5, 80 epochs; recipe=digits" in text
     assert "| printed" not in text and "| difference" not in text
     assert "what is missing" not in text

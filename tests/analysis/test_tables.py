@@ -62,7 +62,7 @@ def test_a9_on_digits_has_no_printed_values(tmp_path, plant):
     plant("A9", "recipe=digits", cells=[0, 12])
     table = fill("A9", tmp_path)
     assert table.overrides == ("recipe=digits",) and not table.paper
-    assert table.protocol == "digits, resnet14 x0.5, 40 epochs"
+    assert table.protocol == "digits, resnet14 x0.5, 80 epochs"
     cells = numbers(table)
     assert cells[0][0].mean == pytest.approx(statistics.mean(planted(0)))
     assert cells[1][3].mean == pytest.approx(statistics.mean(planted(12)))  # 9 columns: 12 is 90 %, 20 %

@@ -25,7 +25,8 @@ from spfde_exp.train.trainer import Trainer
 EPOCHS, EVERY, SUBSET = 66, 2, 160
 MILESTONE, STOP = 36, 50  # 22 and 30 of 40 epochs, times 1.65: 36.3 and 49.5, to the interval
 OVERRIDES = [
-    "recipe=digits", f"epochs={EPOCHS}", f"dst.every={EVERY}", "seed=5", "model=resnet14", "model.width=0.25",
+    "recipe=digits", f"epochs={EPOCHS}", f"dst.every={EVERY}", "seed=5", "dst.milestones=[22]",
+    "dst.stop=30", "dst.base_epochs=40", "model=resnet14", "model.width=0.25",
     "freeze=0.2", "sieve=0.2", f"dataset.subset={SUBSET}", "dataset.pad=0", "dataset.flip=false",
 ]  # fmt: skip
 
