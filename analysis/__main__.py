@@ -1,22 +1,15 @@
 """`python -m analysis`: the papers' tables, filled from run folders."""
 
-import argparse
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 from analysis.tables import find_table, table_ids
-from spfde_exp.cli import guarded
+from spfde_exp.cli import OneLineParser, guarded
 from spfde_exp.errors import UserError
 from spfde_exp.launch.sweepfile import load_sweep
 from spfde_exp.store import write_atomic
 
 FORMATS = ("markdown", "latex", "csv", "json")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; python -m analysis --help tells the options")
 
 
 def main() -> None:
@@ -30,7 +23,7 @@ def run(argv: list[str]) -> None:
     Raises:
         UserError: an unknown table or option, a folder that is not there, runs that are ambiguous.
     """
-    parser = _Parser(prog="python -m analysis", description="Fill a table of the papers from run folders.")
+    parser = OneLineParser(prog="python -m analysis", description="Fill a table of the papers from run folders.")
     parser.add_argument("table", nargs="?", default="list", help="id of a table, or list (default)")
     parser.add_argument("--runs", action="append", metavar="DIR", help="a runs_dir, may be repeated (default: runs)")
     parser.add_argument("--format", choices=FORMATS, default="markdown")

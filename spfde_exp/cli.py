@@ -1,12 +1,13 @@
 """The command: `python -m spfde_exp` and `spfde-exp`. Composes with Hydra and turns errors into one line."""
 
+import argparse
 import difflib
 import logging
 import os
 import re
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -46,7 +47,7 @@ def task(raw: DictConfig) -> float | None:
     """One composed run: train it, or say what it would be."""
     config = resolve(raw)
     overrides = _task_overrides()
-    if config.sweep is not None and not config.dry_run and not _is_sweep():
+    if config.sweep is not None and not _is_sweep():
         raise UserError("+sweep= names many runs; add -m to run them all")
     if config.dry_run:
         from spfde_exp.launch.sweep import run_sweep
@@ -56,6 +57,13 @@ def task(raw: DictConfig) -> float | None:
     from spfde_exp.run import train
 
     return train(config, overrides)
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as all errors here."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; {self.prog} --help tells the options")
 
 
 def guarded(command: Callable[[], Any]) -> None:

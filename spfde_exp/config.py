@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from spfde_exp.data.specs import SPECS
 from spfde_exp.errors import UserError
 from spfde_exp.freeze.published import published_t_freeze
 from spfde_exp.rounding import round_half_up, share_of
@@ -66,6 +67,10 @@ def typed(raw: DictConfig | Mapping[str, Any]) -> Config:
     for key, (rule, holds) in BOUNDS.items():
         if isinstance(values[key], float) and not math.isfinite(values[key]) or not holds(values[key]):
             raise UserError(f"{key}={values[key]} is impossible; allowed: {rule}")
+    if config.dataset.name not in SPECS:
+        raise UserError(f"dataset={config.dataset.name} is unknown; allowed: {', '.join(SPECS)}")
+    if config.optim.nesterov and config.optim.momentum == 0:
+        raise UserError("optim.nesterov=true needs momentum; set optim.momentum above 0, or optim.nesterov=false")
     if config.method.name not in METHODS:
         raise UserError(f"method={config.method.name} is unknown; allowed: {', '.join(METHODS)}")
     return config
@@ -86,6 +91,8 @@ def resolve(raw: DictConfig | Mapping[str, Any]) -> Config:
     config.sparsity.target = round(config.sparsity.target, 10)
     config.freeze.target = round(config.freeze.target, 10)
     config.sieve.ratio = round(config.sieve.ratio, 10)
+    if config.logger.name == "none":
+        config.logger.mode = "disabled"
     data = config.dataset
     if data.subset is None and data.test_subset is None and data.val_fraction == 0:
         data.split_seed = 0
@@ -122,7 +129,10 @@ def _resolve_schedule(config: Config) -> None:
     sieve.every = every if sieve.every == "auto" else sieve.every
     if freeze.scheme != "none":
         if freeze.t_freeze == "auto" and freeze.accounting == "flat":
-            freeze.t_freeze = published_t_freeze(config.model.name, config.epochs, every, freeze.target) or "auto"
+            freeze.t_freeze = (
+                published_t_freeze(config.model.name, config.epochs, every, freeze.target, freeze.max_fraction)
+                or "auto"
+            )
         elif freeze.t_freeze != "auto":
             freeze.t_freeze = max(every, to_interval(freeze.t_freeze * scale, every))
             if freeze.t_freeze >= config.epochs:

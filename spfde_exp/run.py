@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +68,11 @@ def train(config: Config, overrides: Sequence[str] = ()) -> float:
             test_subset=config.dataset.test_subset,
             split_seed=config.dataset.split_seed,
         )
+        if not config.force:
+            load_checkpoint(folder)  # refused before anything is written
         writable_dir(Path(config.runs_dir))
-        ours = False
-        try:
-            with folder.owned():
-                ours = True
-                summary = _train_owned(folder, config, plan, model, dataset, device, threads, overrides, sink)
-        finally:
-            if ours:  # also after a failure; never for a run that another process trains
-                sink.finish()
+        with folder.owned():
+            summary = _train_owned(folder, config, plan, model, dataset, device, threads, overrides, sink)
     return objective(summary)
 
 
@@ -97,8 +93,21 @@ def _train_owned(
     first = _resume(folder, trainer, device, threads)
     _describe(folder, config, plan, overrides, device, threads, dataset.checksum)
     sink.start()
-    with Progress(folder.signature, plan.epochs, first) as progress:
-        for epoch in range(first, plan.epochs):
+    try:
+        _train_epochs(folder, config, trainer, first)
+        save(folder, "model.pt", {"model": trainer.model.state_dict(), "masks": trainer.masks.state_dict()})
+        summary = _summary(folder, trainer, config)
+        folder.write_json("meta", (folder.json("meta") or {}) | {"finished": time.time()})
+        folder.write_json("summary", summary)
+    finally:
+        sink.finish()
+    return summary
+
+
+def _train_epochs(folder: RunFolder, config: Config, trainer: Trainer, first: int) -> None:
+    epochs = trainer.plan.epochs
+    with Progress(folder.signature, epochs, first) as progress:
+        for epoch in range(first, epochs):
             lr = trainer.start_epoch(epoch)  # freeze blocks; prune and grow the others
             row = {"epoch": epoch, "lr": lr} | trainer.train_epoch(epoch)  # train, then sieve
             if not math.isfinite(row["train_loss"]):
@@ -108,14 +117,9 @@ def _train_owned(
                 )
             row |= _evaluate(trainer, config)
             folder.append_metrics(row)
-            if (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == plan.epochs:
+            if (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == epochs:
                 save_checkpoint(folder, trainer.state_dict(epoch + 1))
             progress.epoch(row)
-    save(folder, "model.pt", {"model": trainer.model.state_dict(), "masks": trainer.masks.state_dict()})
-    summary = _summary(folder, trainer, config)
-    folder.write_json("meta", (folder.json("meta") or {}) | {"finished": time.time()})
-    folder.write_json("summary", summary)
-    return summary
 
 
 def _resume(folder: RunFolder, trainer: Trainer, device: torch.device, threads: int) -> int:
@@ -125,6 +129,11 @@ def _resume(folder: RunFolder, trainer: Trainer, device: torch.device, threads: 
         return 0
     trainer.load_state_dict(state)
     first = int(state["epoch"])
+    if [row["epoch"] for row in folder.metrics()[:first]] != list(range(first)):
+        raise UserError(
+            f"{folder.file('metrics.jsonl')} has lost epochs that the checkpoint has seen; "
+            "train this run again with force=true"
+        )
     folder.truncate_metrics(first)
     log.info("run %s goes on at epoch %d", folder.signature, first)
     before = folder.json("meta") or {}
@@ -156,7 +165,7 @@ def _describe(
         "data_checksum": checksum,
         "started": (folder.json("meta") or {}).get("started", time.time()),
     }
-    folder.write_config(asdict(config))
+    folder.write_config(asdict(replace(config, force=False)))
     folder.write_json("plan", plan.to_dict())
     folder.write_json("meta", meta)
 

@@ -154,7 +154,7 @@ BOUNDS: dict[str, tuple[str, Any]] = {
     "dst.base_epochs": ("a whole number above 0", lambda v: v > 0),
     "epochs": ("a whole number above 0", lambda v: v > 0),
     "effort": ("a number above 0", lambda v: v > 0),
-    "seed": ("a whole number from 0", lambda v: v >= 0),
+    "seed": ("a whole number from 0 below 2^63", lambda v: 0 <= v < 2**63),
     "device": ("auto, cpu, cuda or cuda:n", lambda v: re.fullmatch(r"auto|cpu|cuda(:\d+)?", v) is not None),
     "threads": ("auto or a whole number above 0", lambda v: v == "auto" or _whole(v) and v > 0),
     "checkpoint_every": ("a whole number above 0", lambda v: v > 0),

@@ -1,12 +1,11 @@
 """`python -m spfde_exp.status`: the runs of a folder and how far they are. Needs no torch."""
 
-import argparse
 import json
 import time
 from pathlib import Path
 from typing import Any
 
-from spfde_exp.cli import guarded
+from spfde_exp.cli import OneLineParser, guarded
 from spfde_exp.errors import UserError
 from spfde_exp.launch.table import print_table
 from spfde_exp.store import RunFolder
@@ -15,7 +14,12 @@ from spfde_exp.store import RunFolder
 def describe(folder: RunFolder) -> dict[str, Any]:
     """State and progress of one run, for the table and for --json."""
     meta, status, summary = (folder.json(name) or {} for name in ("meta", "status", "summary"))
-    config, rows = folder.config() or {}, folder.metrics()
+    trouble = status.get("error")
+    try:
+        config = folder.config() or {}
+    except UserError as error:
+        config, trouble = {}, str(error)
+    rows = folder.metrics()
     last = rows[-1] if rows else {}
     return {
         "signature": folder.signature,
@@ -28,7 +32,7 @@ def describe(folder: RunFolder) -> dict[str, Any]:
         "host": status.get("host"),
         "pid": status.get("pid"),
         "heartbeat": status.get("heartbeat"),
-        "error": status.get("error"),
+        "error": trouble,
     }
 
 
@@ -40,7 +44,8 @@ def find_runs(runs_dir: Path) -> list[RunFolder]:
     """
     if not runs_dir.is_dir():
         raise UserError(f"--runs {runs_dir} is no folder; name the runs_dir of your runs")
-    return [RunFolder(path.parent) for path in sorted(runs_dir.glob("*/status.json"))]
+    paths = {path.parent for name in ("config.yaml", "status.json") for path in runs_dir.glob(f"*/{name}")}
+    return [RunFolder(path) for path in sorted(paths)]
 
 
 def show(runs_dir: Path, as_json: bool) -> None:
@@ -60,13 +65,15 @@ def show(runs_dir: Path, as_json: bool) -> None:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m spfde_exp.status", description="Show the runs of a folder.")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="the runs_dir to look at (default: runs)")
-    parser.add_argument("--json", action="store_true", help="print one JSON list instead of a table")
-    parser.add_argument("--watch", action="store_true", help="print again every 2 seconds until all runs have ended")
-    arguments = parser.parse_args()
 
     def command() -> None:
+        parser = OneLineParser(prog="python -m spfde_exp.status", description="Show the runs of a folder.")
+        parser.add_argument("--runs", type=Path, default=Path("runs"), help="the runs_dir to look at (default: runs)")
+        parser.add_argument("--json", action="store_true", help="print one JSON list instead of a table")
+        parser.add_argument(
+            "--watch", action="store_true", help="print again every 2 seconds until all runs have ended"
+        )
+        arguments = parser.parse_args()
         show(arguments.runs, arguments.json)
         while arguments.watch and any(f.state() in ("running", "pending") for f in find_runs(arguments.runs)):
             time.sleep(2)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -132,27 +132,39 @@ class RunFolder:
         return rows
 
     def state(self) -> str:
-        """`new`, `pending`, `running`, `interrupted` (its process is gone), `failed` or `done`."""
+        """`new`, `pending` (a sweep will start it), `running`, `interrupted` (its owner is gone), `failed`, `done`."""
         if self.summary() is not None:
             return "done"
         status = self.json("status")
         if status is None:
             return "new"
-        if status.get("state") == "running" and not self._alive(status):
+        if status.get("state") in ("pending", "running") and not self._alive(status):
             return "interrupted"
         return str(status.get("state"))
 
-    @staticmethod
-    def _alive(status: dict[str, Any]) -> bool:
-        if status.get("host") == socket.gethostname():
-            try:
-                os.kill(int(status["pid"]), 0)
-            except (ProcessLookupError, KeyError, ValueError):
-                return False
-            except PermissionError:
-                return True
+    def _alive(self, status: dict[str, Any]) -> bool:
+        if status.get("host") != socket.gethostname():
+            return bool(time.time() - float(status.get("heartbeat") or 0) < STALE_S)
+        if status.get("state") == "running":
+            return self._locked()
+        try:
+            os.kill(int(status["pid"]), 0)
+        except (ProcessLookupError, KeyError, ValueError):
+            return False
+        except PermissionError:
             return True
-        return bool(time.time() - float(status.get("heartbeat") or 0) < STALE_S)
+        return True
+
+    def _locked(self) -> bool:
+        """Whether a process of this host holds the lock; a process id alone may have been used again."""
+        try:
+            with self.file(".lock").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     # -- writing
 
@@ -184,45 +196,70 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove the results of an earlier training, to train again."""
-        for name in ("summary.json", "metrics.jsonl", "checkpoint.pt", "checkpoint.prev.pt", "model.pt"):
+        # Checkpoints first: killed in between, the folder is a finished run or a fresh one, nothing in between.
+        checkpoints = ("checkpoint.new.pt", "checkpoint.prev.pt", "checkpoint.pt", "model.pt")
+        for name in (*checkpoints, "summary.json", "metrics.jsonl", "meta.json"):
             self.file(name).unlink(missing_ok=True)
         shutil.rmtree(self.file("wandb"), ignore_errors=True)
 
     # -- ownership
 
     @contextmanager
-    def owned(self) -> Iterator[None]:
-        """Hold the run: no other process trains it meanwhile, and status.json shows a heartbeat.
-
-        The kernel drops the lock when the process dies. Leaving with an exception marks the run failed, or
-        pending when it was interrupted from the keyboard.
+    def locked(self) -> Iterator[None]:
+        """Hold the run's lock: no other process writes to the folder. The kernel drops it when the process dies.
 
         Raises:
-            UserError: another process, here or on another host, is training this run.
+            UserError: another process, here or on another host, is training this run; or the file system has no
+                locks.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with self.file(".lock").open("w") as lock:
+        with self.file(".lock").open("a") as lock:
             status = self.json("status") or {}
-            elsewhere = status.get("host") != socket.gethostname() and self.state() == "running"
+            taken = status.get("host") != socket.gethostname() and self.state() == "running"
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                elsewhere = True
-            if elsewhere:
+                taken = taken or not self._take(lock)
+            except OSError as error:
+                raise UserError(
+                    f"{self.path} cannot be locked ({error.strerror}); choose a runs_dir on a file system with locks"
+                ) from error
+            if taken:
                 raise UserError(
                     f"run {self.signature} is being trained by process {status.get('pid')} on "
                     f"{status.get('host')}; wait for it, or stop it first"
                 )
-            self.set_status("running", attempt=int(status.get("attempt") or 0) + 1, error=None)
+            yield
+
+    @staticmethod
+    def _take(lock: IO[str]) -> bool:
+        for _ in range(10):  # a reader that looks whether the lock is held has it for an instant
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                time.sleep(0.02)
+        return False
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Train the run: hold its lock, with a heartbeat in status.json.
+
+        Leaving with an exception marks the run failed, or pending when it was interrupted from the keyboard.
+
+        Raises:
+            UserError: as `locked`.
+        """
+        with self.locked():
+            attempt = int((self.json("status") or {}).get("attempt") or 0) + 1
+            self.set_status("running", attempt=attempt, error=None)
             stop = threading.Event()
             beat = threading.Thread(target=self._beat, args=(stop,), daemon=True)
             beat.start()
-            end: dict[str, Any] = {"state": "done"}
+            end: dict[str, Any] = {"state": "done", "error": None}
             try:
                 yield
             except BaseException as error:
                 interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
-                reason = f"{type(error).__name__}: {error}"
+                reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
                 end = {"state": "pending" if interrupted else "failed", "error": reason}
                 raise
             finally:

@@ -51,6 +51,9 @@ BAD = [
     ("device=cuda:99", "use device=cpu"),
     ("dataset.subset=1500", "more than the 1437 training examples"),
     ("epochs=x", "epochs=x is not a whole number"),
+    ("dataset.name=foo", "dataset=foo is unknown; allowed: digits, cifar10, cifar100"),
+    ("optim={nesterov:true,momentum:0}", "optim.nesterov=true needs momentum"),
+    ("seed=99999999999999999999", "below 2^63"),
     ("runs_dir=/proc/nowhere", "runs_dir=/proc/nowhere cannot be written"),
 ]
 
@@ -66,7 +69,9 @@ def test_bad_input_is_one_line_and_writes_nothing(command, tmp_path, argument, m
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("argument", ["sparsity=0.9,1.5", "freeze=0.1,0.9", "+sweep=nope", "sparsity=0.9,0.999"])
+@pytest.mark.parametrize(
+    "argument", ["sparsity=0.9,1.5", "freeze=0.1,0.9", "+sweep=nope", "sparsity=0.9,0.999", "dataset.subset=5"]
+)
 def test_one_bad_cell_stops_a_sweep_before_it_starts(command, tmp_path, argument):
     status, _, err = command("-m", argument)
     assert (status, err.count("\n"), list(tmp_path.iterdir())) == (1, 1, [])

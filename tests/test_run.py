@@ -96,10 +96,9 @@ def test_metered_flops_agree_with_the_plan(undisturbed):
     assert undisturbed.summary()["train_flops"] == pytest.approx(predicted["train_flops"], rel=1e-3)
 
 
-def test_measured_memory_is_of_the_size_of_what_is_stored(undisturbed):
-    measured = undisturbed.summary()["memory_peak_measured_bytes"]
-    parameters = undisturbed.summary()["params"] * 4
-    assert 3 * parameters < measured < 1e8  # weights, gradients and momentum at least
+def test_measured_memory_agrees_with_its_prediction(undisturbed):
+    summary = undisturbed.summary()
+    assert summary["memory_peak_measured_bytes"] == pytest.approx(summary["memory_peak_predicted_bytes"], rel=0.15)
 
 
 def test_final_model_is_exactly_at_the_target(undisturbed):
@@ -150,16 +149,32 @@ def test_a_torn_checkpoint_costs_one_epoch_and_no_bit(undisturbed, tmp_path):
 
 def test_two_torn_checkpoints_stop_it_in_one_line(undisturbed, tmp_path):
     folder = killed_in_epoch(tmp_path, undisturbed.signature, 4)
-    rows = folder.metrics()
     for name in ("checkpoint.pt", "checkpoint.prev.pt"):
         os.truncate(folder.file(name), 1000)
-    child = process(tmp_path)
+    before = {path.name: path.read_bytes() for path in folder.path.iterdir() if path.is_file()}
+    child = process(tmp_path, "logger=wandb")
     _, said = child.communicate()
     assert child.returncode == 1
-    assert said.splitlines()[-1].startswith("error: no checkpoint of run")
-    assert "Traceback" not in said
-    assert folder.metrics() == rows
-    assert folder.state() == "failed"
+    assert said.startswith("error: no checkpoint of run")
+    assert said.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in folder.path.iterdir() if path.is_file()} == before
+
+
+def test_lost_epochs_are_not_passed_over(undisturbed, tmp_path):
+    folder = killed_in_epoch(tmp_path, undisturbed.signature, 4)
+    lines = folder.file("metrics.jsonl").read_text().splitlines()
+    folder.file("metrics.jsonl").write_text("\n".join([lines[0], "{", *lines[2:]]) + "\n")
+    with pytest.raises(UserError, match=r"lost epochs .* force=true"):
+        run(tmp_path)
+
+
+def test_resume_between_two_checkpoints(undisturbed, tmp_path):
+    folder = RunFolder(tmp_path / undisturbed.signature)
+    child = process(tmp_path, "checkpoint_every=3")
+    wait_for_epochs(folder, 5, child)
+    child.kill()
+    child.communicate()
+    assert_same_run(undisturbed, run(tmp_path, "checkpoint_every=3"))
 
 
 def test_ctrl_c_leaves_it_ready_to_go_on(undisturbed, tmp_path):
@@ -170,7 +185,7 @@ def test_ctrl_c_leaves_it_ready_to_go_on(undisturbed, tmp_path):
     _, said = child.communicate(timeout=30)
     assert child.returncode == 130
     assert said.splitlines()[-1].startswith("interrupted;")
-    assert folder.state() == "pending"
+    assert folder.json("status")["state"] == "pending"
     assert_same_run(undisturbed, run(tmp_path))
 
 

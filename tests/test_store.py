@@ -1,11 +1,13 @@
 """The run folder: readable at any moment, trained by one process at a time."""
 
+import contextlib
 import json
 import multiprocessing
 import os
 import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -63,13 +65,58 @@ def test_states(folder):
 
 
 def test_a_dead_process_is_told_from_a_living_one(folder):
-    process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    process = context.Process(target=hold, args=(str(folder.path), ready))
     process.start()
-    folder.set_status("running", pid=process.pid)
+    assert ready.wait(60)
     assert folder.state() == "running"
     process.kill()
     process.join()
     assert folder.state() == "interrupted"
+
+
+def test_a_process_id_that_was_used_again_is_no_sign_of_life(folder):
+    folder.set_status("running", pid=os.getpid())
+    assert folder.state() == "interrupted"
+
+
+def test_a_run_whose_sweep_is_gone_does_not_wait_for_ever(folder):
+    process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(0,))
+    process.start()
+    process.join()
+    folder.set_status("pending", pid=process.pid)
+    assert folder.state() == "interrupted"
+
+
+def test_a_file_system_without_locks_is_told_from_a_taken_run(folder, monkeypatch):
+    def no_locks(*_: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with pytest.raises(UserError, match="cannot be locked"), folder.owned():
+        pass
+
+
+@pytest.mark.parametrize("survivors", range(8))
+def test_killed_while_clearing_it_is_finished_or_fresh(folder, survivors, monkeypatch):
+    names = ["checkpoint.pt", "checkpoint.prev.pt", "model.pt", "summary.json", "metrics.jsonl", "meta.json"]
+    for name in names:
+        folder.file(name).write_text("{}")
+    removed = []
+    unlink = Path.unlink
+
+    def killed(path: Path, missing_ok: bool = False) -> None:
+        if len(removed) == 7 - survivors:
+            raise KeyboardInterrupt
+        removed.append(path.name)
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", killed)
+    with contextlib.suppress(KeyboardInterrupt):
+        folder.clear()
+    checkpoints = [name for name in names[:2] if folder.file(name).exists()]
+    assert folder.file("summary.json").exists() or not checkpoints
 
 
 @pytest.mark.parametrize(("age", "state"), [(0, "running"), (STALE_S + 60, "interrupted")])

@@ -53,7 +53,7 @@ def _saved(model: nn.Module, example_shape: Sequence[int], examples: int, frozen
     device = next(model.parameters()).device
     model.train()
     try:
-        with torch.random.fork_rng(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with torch.random.fork_rng(devices=[]), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             model(torch.zeros(examples, *example_shape, device=device), frozen=frozen).logsumexp(1).sum()
     finally:
         for buffer, before in zip(model.buffers(), buffers, strict=True):

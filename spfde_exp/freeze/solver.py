@@ -57,9 +57,9 @@ def single_shot(problem: FreezeProblem, target: float, t_freeze: int | None, max
             raise UserError(_unreachable(target, best, f"freeze.t_freeze={t_freeze}", "an earlier freeze.t_freeze"))
         return problem.plan(_fit_last(problem, target, starts))
     count = max(1, round_half_up(max_fraction * len(problem.blocks)))
-    published = published_t_freeze(problem.model, problem.epochs, problem.every, target, scaled=True)
+    published = published_t_freeze(problem.model, problem.epochs, problem.every, target, max_fraction, scaled=True)
     if published is not None:
-        starts = _until(problem, target, _starts(problem, published, len(problem.blocks)))
+        starts = _until(problem, target, _starts(problem, published, count))
         if starts is not None:
             return problem.plan(_fit_last(problem, target, starts))
     for first in range((problem.epochs - 1) // problem.every * problem.every, 0, -problem.every):

@@ -3,11 +3,15 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from spfde_exp.errors import UserError
 from spfde_exp.launch.table import dry_row, print_table
-from spfde_exp.plan import RunPlan, make_plan
 from spfde_exp.schema import Config
 from spfde_exp.store import RunFolder
+
+if TYPE_CHECKING:  # launching loads torch only when it has to plan
+    from spfde_exp.plan import RunPlan
 
 
 def dry_run(jobs: Sequence[tuple[str, RunFolder, Config]], as_json: bool) -> None:
@@ -17,6 +21,8 @@ def dry_run(jobs: Sequence[tuple[str, RunFolder, Config]], as_json: bool) -> Non
         jobs: label, folder and resolved configuration of each run.
         as_json: one JSON object per run instead of a table, with the keys of plan.json's prediction.
     """
+    from spfde_exp.plan import make_plan
+
     rows, total, paces = [], 0.0, {}
     for label, folder, config in jobs:
         plan = make_plan(config)
@@ -35,7 +41,7 @@ def dry_run(jobs: Sequence[tuple[str, RunFolder, Config]], as_json: bool) -> Non
         print_table(f"{len(rows)} runs, {total:.3g} FLOPs; nothing was started", columns, rows)
 
 
-def _freeze_text(plan: RunPlan) -> str:
+def _freeze_text(plan: "RunPlan") -> str:
     depth = max(plan.freeze.frozen)
     if not depth:
         return "nothing"
@@ -48,10 +54,17 @@ def _pace(config: Config) -> float | None:
     paces = []
     for path in Path(config.runs_dir).glob("*/summary.json"):
         folder = RunFolder(path.parent)
-        summary, past = folder.summary(), folder.config()
-        if summary and past and summary.get("train_flops_simulated"):
-            same = past["model"] == {"name": config.model.name, "width": config.model.width}
-            same = same and past["dataset"]["name"] == config.dataset.name
-            if same and past["optim"]["batch_size"] == config.optim.batch_size:
-                paces.append(summary["train_time_s"] / summary["train_flops_simulated"])
+        try:
+            summary, past = folder.summary() or {}, folder.config() or {}
+            shape = (
+                past["model"]["name"],
+                past["model"]["width"],
+                past["dataset"]["name"],
+                past["optim"]["batch_size"],
+            )
+            pace = summary["train_time_s"] / summary["train_flops_simulated"]
+        except (UserError, KeyError, TypeError):  # a foreign folder tells nothing
+            continue
+        if shape == (config.model.name, config.model.width, config.dataset.name, config.optim.batch_size):
+            paces.append(pace)
     return sorted(paces)[len(paces) // 2] if paces else None

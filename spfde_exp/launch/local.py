@@ -3,11 +3,13 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import submitit
 
+from spfde_exp.errors import UserError
 from spfde_exp.launch.job import run_job
 from spfde_exp.launch.slots import Slot
 from spfde_exp.store import RunFolder
@@ -65,14 +67,14 @@ def _outcome(task: Task, job: "submitit.Job[Any]") -> float | Exception:
     try:
         return float(job.result())
     except Exception as error:  # whatever ended the job, the other runs go on
-        status = task.folder.json("status") or {}
-        if status.get("state") == "failed" and status.get("error"):
+        status, state = task.folder.json("status") or {}, task.folder.state()
+        if state == "failed" and status.get("error"):
             return RuntimeError(status["error"])
-        if task.folder.state() in ("pending", "interrupted"):  # not where another process trains it
-            reason = f"the job's process was killed, or never got to train: see {task.folder.file('submitit')}"
-            task.folder.set_status("failed", error=reason)
-            return RuntimeError(reason)
-        if status.get("state") == "running":
+        if state == "running":
             return RuntimeError(f"it is being trained by process {status.get('pid')} on {status.get('host')}")
-        lines = str(error).strip().splitlines()
-        return RuntimeError(lines[-1] if lines else type(error).__name__)
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        killed = f"the job's process was killed: see {task.folder.file('submitit')}"
+        reason = lines[-1].split("UserError: ")[-1] if "Error: " in lines[-1] else killed
+        with suppress(UserError), task.folder.locked():
+            task.folder.set_status("failed", error=reason)
+        return RuntimeError(reason)

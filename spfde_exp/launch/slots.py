@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 
 from spfde_exp.errors import UserError
+from spfde_exp.machine import usable_cores
 
 
 @dataclass(frozen=True)
@@ -17,11 +18,6 @@ class Slot:
 
     gpu: str | None
     threads: int
-
-
-def usable_cores() -> int:
-    """CPU cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def find_slots(device: str, count: int | str, runs: int) -> list[Slot]:
@@ -50,9 +46,14 @@ def find_slots(device: str, count: int | str, runs: int) -> list[Slot]:
 
 
 def _gpus() -> list[str]:
+    count = gpu_count()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [entry.strip() for entry in visible.split(",") if entry.strip()]
+    names = [str(index) for index in range(count)] if visible is None else visible.split(",")
+    return [name.strip() for name in names][:count]
+
+
+def gpu_count() -> int:
+    """GPUs that torch can use; CUDA_VISIBLE_DEVICES may name some that are not there."""
     import torch
 
-    return [str(index) for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -99,9 +100,10 @@ def _check(todo: dict[str, tuple[RunFolder, list[str], Config]]) -> None:
     for _, _, config in todo.values():
         choose_device(config.device)
         make_plan(config)
-        sets.add((config.dataset.name, config.dataset.root))
-    for name, root in sorted(sets):
-        load(name, root)
+        data = config.dataset
+        sets.add((data.name, data.root, data.subset, data.val_fraction, data.test_subset, data.split_seed))
+    for name, root, subset, val_fraction, test_subset, split_seed in sets:
+        load(name, root, subset=subset, val_fraction=val_fraction, test_subset=test_subset, split_seed=split_seed)
     for runs_dir in {config.runs_dir for _, _, config in todo.values()}:
         writable_dir(Path(runs_dir))
 
@@ -130,12 +132,9 @@ def _run_local(
     def write(task: Task, slot: Slot) -> None:
         config = configs[task.folder.signature]
         threads = slot.threads if config.threads == "auto" else config.threads
-        if task.folder.state() != "running":  # else the job finds it taken, and says so
-            task.folder.path.mkdir(parents=True, exist_ok=True)
-            if config.force:
-                task.folder.clear()
-            device = config.device if slot.gpu is None else "cuda"  # the job sees no other GPU
-            task.folder.write_config(asdict(replace(config, threads=threads, device=device, force=False)))
+        device = config.device if slot.gpu is None else "cuda"  # the job sees no other GPU
+        with suppress(UserError), task.folder.locked():  # where it is taken, the job finds out and says so
+            task.folder.write_config(asdict(replace(config, threads=threads, device=device)))
             task.folder.set_status("pending", error=None)
 
     def report(task: Task, outcome: float | Exception) -> None:

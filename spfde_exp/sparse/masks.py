@@ -34,7 +34,6 @@ class Masks:
         self.weights = dict(weights)
         self.kept = {name: torch.ones_like(w, dtype=torch.bool) for name, w in self.weights.items()}
         self._optimizer: torch.optim.Optimizer | None = None
-        self._resting: set[str] = set()
         uniform({name: weight.numel() for name, weight in self.weights.items()}, sparsity)
 
     # -- counts
@@ -42,10 +41,6 @@ class Masks:
     def count(self, layer: str) -> int:
         """Weights of `layer` that are kept."""
         return int(self.kept[layer].sum())
-
-    def density(self, layer: str) -> float:
-        """Share of the weights of `layer` that are kept."""
-        return self.count(layer) / self.kept[layer].numel()
 
     @property
     def sparsity(self) -> float:
@@ -107,19 +102,10 @@ class Masks:
         self._optimizer = optimizer
         optimizer.register_step_pre_hook(lambda *_: self.mask_gradients())
 
-    def rest(self, layers: Iterable[str]) -> None:
-        """These layers are frozen: the step leaves them out from now on, until `wake`."""
-        self._resting |= set(layers) & set(self.kept)
-
-    def wake(self, layers: Iterable[str]) -> None:
-        """Undo `rest`."""
-        self._resting -= set(layers)
-
     @torch.no_grad()
     def mask_gradients(self) -> None:
-        """Zero the gradients of masked weights, in place."""
-        active = [name for name in self.kept if name not in self._resting]
-        pairs = [(w.grad, self.kept[name]) for name in active if (w := self.weights[name]).grad is not None]
+        """Zero the gradients of masked weights, in place; a frozen layer, without gradient, is left out."""
+        pairs = [(w.grad, self.kept[name]) for name, w in self.weights.items() if w.grad is not None]
         if pairs:
             torch._foreach_mul_([grad for grad, _ in pairs], [mask for _, mask in pairs])
 

@@ -4,6 +4,7 @@ import logging
 import os
 import pickle
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,17 +44,26 @@ def load_checkpoint(folder: RunFolder) -> dict[str, Any] | None:
         UserError: there are checkpoints, and none can be read.
     """
     found = [folder.file(name) for name in NAMES if folder.file(name).exists()]
-    for path in found:
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            if isinstance(state, dict) and "epoch" in state:
-                return state
-        except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile):
-            pass
-        log.warning("%s cannot be read; going on from the checkpoint before it", path)
+    for position, path in enumerate(found):
+        state = _read(path)
+        if state is not None:
+            if position:
+                log.warning("%s cannot be read; going on from the checkpoint before it", found[0])
+            return state
     if found:
         raise UserError(
             f"no checkpoint of run {folder.signature} can be read ({', '.join(str(p) for p in found)}); "
             "delete them to train from the start, or train again with force=true"
         )
     return None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not check that its content is what was written
+            if archive.testzip() is not None:
+                return None
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile):
+        return None
+    return state if isinstance(state, dict) and "epoch" in state else None

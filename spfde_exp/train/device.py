@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 
 from spfde_exp.errors import UserError
+from spfde_exp.machine import usable_cores
 
 
 def choose_device(name: str) -> torch.device:
@@ -24,12 +25,9 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def choose_threads(value: int | str, slots: int = 1) -> int:
-    """CPU threads of one run; auto divides the usable cores between `slots` runs."""
-    if value != "auto":
-        return int(value)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // slots)
+def choose_threads(value: int | str) -> int:
+    """CPU threads of one run; auto takes every usable core."""
+    return usable_cores() if value == "auto" else int(value)
 
 
 @contextmanager

@@ -73,5 +73,4 @@ class BlockSGD:
         """Put back what `momentum` gave."""
         for name, parameter in model.named_parameters():
             if name in saved:
-                buffer = saved[name].to(parameter.device).clone(memory_format=torch.preserve_format)
-                self.sgd.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
+                self.sgd.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(saved[name])

@@ -17,7 +17,6 @@ from spfde_exp.sieve.sieve import Sieve
 from spfde_exp.sparse.layers import prunable_weights
 from spfde_exp.sparse.masks import Masks
 from spfde_exp.sparse.methods import METHODS
-from spfde_exp.sparse.schedule import Update
 from spfde_exp.train.device import autocast
 from spfde_exp.train.optim import BlockSGD
 from spfde_exp.train.rng import generator
@@ -65,12 +64,10 @@ class Trainer:
             The learning rate of what is never frozen.
         """
         newly = set(self.plan.freeze.newly_frozen(epoch))
-        rest = Update(self.plan.schedule.target, self.plan.schedule.target)
         for index, layer in enumerate(self.masks.kept):
             block = self._block_of[layer]
             if block is not None and block in newly:
-                self.masks.prune_to(layer, rest.prune_to, self.importance(layer))
-                self.masks.rest([layer])
+                self.masks.prune_to(layer, self.plan.schedule.target, self.importance(layer))
             elif epoch in self.plan.schedule.updates and not (
                 block is not None and self.plan.freeze.is_frozen(block, epoch)
             ):
@@ -192,7 +189,7 @@ class Trainer:
             "gradients": gradients if structure_changes else {},
             "sieve": self.sieve.state_dict(),
             "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            "cuda_rng": [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else [],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -204,8 +201,6 @@ class Trainer:
             weight = self.masks.weights[name]
             weight.grad = torch.empty_like(weight).copy_(gradient)
         self.sieve.load_state_dict(state["sieve"])
-        if state["epoch"]:
-            self.masks.rest(name for name in self.masks.kept if self._rests(name, state["epoch"] - 1))
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] and self.device.type == "cuda":
-            torch.cuda.set_rng_state_all(state["cuda_rng"])
+            torch.cuda.set_rng_state(state["cuda_rng"][0], self.device)

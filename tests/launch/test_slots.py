@@ -11,6 +11,7 @@ from spfde_exp.launch.slots import Slot, find_slots
 def machine(monkeypatch):
     def make(cores: int, gpus: str) -> None:
         monkeypatch.setattr(module, "usable_cores", lambda: cores)
+        monkeypatch.setattr(module, "gpu_count", lambda: len(gpus.split(",")) if gpus else 0)
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
 
     return make
@@ -54,3 +55,11 @@ def test_impossible_slots_are_refused(machine, count):
 def test_a_named_gpu_is_the_only_slot(machine):
     machine(16, "3,5")
     assert find_slots("cuda:1", "auto", 10) == [Slot("5", 16)]
+
+
+@pytest.mark.parametrize("visible", ["", "-1", "NoDevFiles", "0"])
+def test_names_of_gpus_that_are_not_there_give_cpu_slots(monkeypatch, visible):
+    monkeypatch.setattr(module, "usable_cores", lambda: 4)
+    monkeypatch.setattr(module, "gpu_count", lambda: 0)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert find_slots("auto", "auto", 9) == [Slot(None, 1)] * 4

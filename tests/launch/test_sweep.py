@@ -38,7 +38,7 @@ def test_runs_are_jobs_of_submitit_and_done_ones_are_skipped(tmp_path, run_cli):
     assert [folder.file("summary.json").stat().st_mtime_ns for folder in found] == before
 
 
-def test_no_more_at_once_than_slots_and_threads_are_divided(tmp_path, run_cli):
+def test_no_more_at_once_than_slots(tmp_path, run_cli):
     done = run_cli("-m", *TINY, "seed=0,1,2", "runs_dir=out", "hydra.launcher.slots=1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     spans = []

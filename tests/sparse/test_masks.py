@@ -86,7 +86,7 @@ def test_magnitude_init_keeps_the_largest_of_each_layer() -> None:
     masks.init_magnitude(0.5)
     assert masks.kept["a"].tolist() == [False, True, True, False]
     assert masks.kept["b"].tolist() == [True, False, True, False]
-    assert masks.sparsity == 0.5 and masks.density("b") == 0.5 and large.tolist() == [9.0, 0.0, -10.0, 0.0]
+    assert masks.sparsity == 0.5 and masks.count("b") == 2 and large.tolist() == [9.0, 0.0, -10.0, 0.0]
 
 
 def test_growth_is_uniform() -> None:
@@ -205,21 +205,6 @@ def test_grown_weights_start_at_zero_with_zero_momentum(options: dict[str, float
     assert bool(sgd.state[weights["a"]]["momentum_buffer"][before].all())
     train(1, weights, sgd)
     assert bool(weights["a"][new].all())  # they are trained from now on
-
-
-def test_resting_layers_are_left_alone_until_they_wake() -> None:
-    weights = {"a": nn.Parameter(torch.ones(4)), "b": nn.Parameter(torch.ones(4))}
-    masks = Masks(weights, 0.5)
-    masks.init_magnitude(0.5)
-    masks.rest(["a", "not a masked layer"])
-    for weight in weights.values():
-        weight.grad = torch.ones(4)
-    masks.mask_gradients()
-    assert weights["a"].grad.tolist() == [1, 1, 1, 1]  # type: ignore[union-attr]
-    assert weights["b"].grad.tolist() == [1, 1, 0, 0]  # type: ignore[union-attr]
-    masks.wake(["a"])
-    masks.mask_gradients()
-    assert weights["a"].grad.tolist() == [1, 1, 0, 0]  # type: ignore[union-attr]
 
 
 # -- what a layer cannot hold

@@ -5,6 +5,8 @@ import os
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spfde_exp.errors import UserError
 from spfde_exp.store import RunFolder
@@ -42,6 +44,22 @@ def test_a_torn_one_is_passed_over_with_a_warning(folder, share, caplog):
     assert state["epoch"] == 2
     assert torch.equal(state["weights"], torch.full((10,), 2.0))
     assert "cannot be read" in caplog.text
+
+
+@given(st.integers(0, 10**6), st.integers(1, 4096))
+def test_a_hole_anywhere_is_found(tmp_path_factory, start, length):
+    folder = RunFolder(tmp_path_factory.mktemp("run"))
+    for epoch in (1, 2):
+        save_checkpoint(
+            folder, {"epoch": epoch, "weights": torch.rand(5000, generator=torch.Generator().manual_seed(0))}
+        )
+    path = folder.file("checkpoint.pt")
+    whole = bytearray(path.read_bytes())
+    start %= len(whole)
+    hole = bytes(byte ^ 0xFF for byte in whole[start : start + length])
+    path.write_bytes(whole[:start] + hole + whole[start + length :])
+    state = load_checkpoint(folder)
+    assert torch.equal(state["weights"], torch.rand(5000, generator=torch.Generator().manual_seed(0)))
 
 
 def test_two_torn_ones_are_an_error_that_says_what_to_do(folder):

@@ -1,4 +1,4 @@
-"""The README's tables of results, from run folders: `python benchmarks/study.py results/digits`.
+"""The README's tables of results, from run folders: `python -m analysis.study results/digits`.
 
 One row per setting in the order of first appearance of its sweep file, accuracies as mean and deviation over seeds;
 then the paired differences over seeds between each setting and the one before it, with a 95 % t-interval.
