@@ -15,8 +15,9 @@ FOLDER = Path(__file__).parent / "printed"
 
 
 def printed_values(table: str) -> list[dict[str, str]]:
-    """All rows of a table."""
-    return _read(FOLDER / f"{table}.csv")
+    """All rows of a table; none for one that no paper prints."""
+    path = FOLDER / f"{table}.csv"
+    return _read(path) if path.is_file() else []
 
 
 def find_printed(table: str, recipe: str, values: Mapping[str, Any]) -> tuple[float | None, float | None]:
