@@ -1,6 +1,7 @@
 """What all tests share: one thread, a clean Hydra, the command as a process, and the real data where it is."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,8 @@ from hypothesis import settings
 settings.register_profile("project", database=None, deadline=None)
 settings.load_profile("project")
 ROOT = Path(__file__).resolve().parent.parent
+# A shell starts background jobs with Ctrl-C ignored, and children would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["OMP_NUM_THREADS"] = "1"  # torch is not imported yet; several test processes share the cores
 
 
