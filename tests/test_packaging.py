@@ -77,6 +77,7 @@ def test_citation_names_this_version():
         ("spfde_exp", ["--cfg", "job", "sparsity=0.93"], "target: 0.93"),
         ("spfde_exp", ["--info", "defaults", "+sweep=A8"], "sweep/A8"),
         ("spfde_exp.status", ["--help"], "--watch"),
+        ("spfde_exp.data", ["--help"], "--to DIR"),
         ("analysis", ["list"], "A8"),
     ],
 )

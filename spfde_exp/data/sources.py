@@ -9,9 +9,10 @@ import torch
 from spfde_exp.errors import UserError
 
 from .dataset import Dataset
+from .specs import SPECS
 from .subset import balanced_indices
 
-NAMES = ("digits", "cifar10", "cifar100")
+NAMES = tuple(SPECS)
 
 
 def load(
