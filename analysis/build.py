@@ -125,7 +125,7 @@ def build(definition: Definition, dirs: Sequence[Path | str], arguments: Sequenc
         head=layout.head,
         rows=tuple(rows),
         notes=(*notes, *_elsewhere(used, protocol), *frame.attrs["notes"]),
-        footnotes=tuple(footnotes(definition.id)),
+        footnotes=tuple(footnotes(definition.id)) if protocol.paper else (),
         command=command(protocol, missing, str(dirs[0])) if missing else None,
     )
 
