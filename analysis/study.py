@@ -6,7 +6,7 @@ then the paired differences over seeds between each setting and the one before i
 
 import argparse
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -35,10 +35,10 @@ def read(runs: Path, sweep_id: str) -> list[Row]:
     sweep, rows = load_sweep(sweep_id), []
     for cell in sweep.cells:
         summaries = {}
+        config = compose([f"{key}={value}" for key, value in (sweep.base | cell).items()])
         for seed in sweep.seeds:
-            settings = sweep.base | cell | {"seed": str(seed)}
-            name = signature(compose([f"{key}={value}" for key, value in settings.items()]))
-            if (summary := RunFolder(runs / name).summary()) is not None:
+            folder = RunFolder(runs / signature(replace(config, seed=seed)))
+            if (summary := folder.summary()) is not None:
                 summaries[seed] = summary
         rows.append(Row(" ".join(f"{key}={value}" for key, value in cell.items()), summaries))
     return rows

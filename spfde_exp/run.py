@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from spfde_exp.config import signature
 from spfde_exp.data import Dataset, load
 from spfde_exp.errors import UserError
 from spfde_exp.plan import RunPlan, build_model, make_plan
@@ -27,9 +26,21 @@ from spfde_exp.train.trainer import Trainer
 log = logging.getLogger(__name__)
 
 
-def folder_of(config: Config) -> RunFolder:
-    """The run folder of a resolved configuration."""
-    return RunFolder(Path(config.runs_dir) / signature(config))
+def load_data(config: Config) -> Dataset:
+    """The data that a run is to see, on the CPU.
+
+    Raises:
+        UserError: it is absent or damaged, or its subset or hold-out is impossible.
+    """
+    data = config.dataset
+    return load(
+        data.name,
+        data.root,
+        subset=data.subset,
+        val_fraction=data.val_fraction,
+        test_subset=data.test_subset,
+        split_seed=data.split_seed,
+    )
 
 
 def train(config: Config, overrides: Sequence[str] = ()) -> float:
@@ -45,7 +56,7 @@ def train(config: Config, overrides: Sequence[str] = ()) -> float:
     Raises:
         UserError: bad input, told before anything is written; or a run that cannot go on.
     """
-    folder = folder_of(config)
+    folder = RunFolder.of(config)
     folder.config()  # a folder of a newer version is refused
     if (summary := folder.summary()) is not None and not config.force:
         log.info("run %s is done: test accuracy %.2f %%", folder.signature, summary["test_acc"])
@@ -60,14 +71,7 @@ def train(config: Config, overrides: Sequence[str] = ()) -> float:
         torch.manual_seed(config.seed)
         model = build_model(config)
         plan = make_plan(config, model)
-        dataset = load(
-            config.dataset.name,
-            config.dataset.root,
-            subset=config.dataset.subset,
-            val_fraction=config.dataset.val_fraction,
-            test_subset=config.dataset.test_subset,
-            split_seed=config.dataset.split_seed,
-        )
+        dataset = load_data(config)
         if not config.force:
             load_checkpoint(folder)  # refused before anything is written
         writable_dir(Path(config.runs_dir))

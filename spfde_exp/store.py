@@ -15,8 +15,9 @@ from typing import IO, Any
 
 import yaml
 
-from spfde_exp.config import SCHEMA_VERSION
+from spfde_exp.config import SCHEMA_VERSION, signature
 from spfde_exp.errors import UserError
+from spfde_exp.schema import Config
 
 HEARTBEAT_S = 15.0  # between two signs of life of a running job
 STALE_S = 120.0  # a job on another host that gave none for so long is taken for dead
@@ -77,6 +78,11 @@ class RunFolder:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+
+    @classmethod
+    def of(cls, config: Config) -> "RunFolder":
+        """The folder of the run of a resolved configuration."""
+        return cls(Path(config.runs_dir) / signature(config))
 
     @property
     def signature(self) -> str:

@@ -62,9 +62,9 @@ def wait_for_epochs(folder: RunFolder, epochs: int, child: subprocess.Popen) -> 
         time.sleep(0.005)
 
 
-def killed_in_epoch(tmp_path: Path, name: str, epochs: int) -> RunFolder:
+def killed_in_epoch(tmp_path: Path, name: str, epochs: int, *overrides: str) -> RunFolder:
     folder = RunFolder(tmp_path / name)
-    child = process(tmp_path)
+    child = process(tmp_path, *overrides)
     wait_for_epochs(folder, epochs, child)
     child.kill()
     child.communicate()
@@ -169,11 +169,7 @@ def test_lost_epochs_are_not_passed_over(undisturbed, tmp_path):
 
 
 def test_resume_between_two_checkpoints(undisturbed, tmp_path):
-    folder = RunFolder(tmp_path / undisturbed.signature)
-    child = process(tmp_path, "checkpoint_every=3")
-    wait_for_epochs(folder, 5, child)
-    child.kill()
-    child.communicate()
+    killed_in_epoch(tmp_path, undisturbed.signature, 5, "checkpoint_every=3")
     assert_same_run(undisturbed, run(tmp_path, "checkpoint_every=3"))
 
 
@@ -248,11 +244,7 @@ def test_a_sink_that_raises_or_hangs_does_not_hurt_the_run(undisturbed, tmp_path
 def test_wandb_holds_the_whole_history_after_a_kill(undisturbed, tmp_path):
     from spfde_exp.track.wandb_offline import read_offline
 
-    folder = RunFolder(tmp_path / undisturbed.signature)
-    child = process(tmp_path, "logger=wandb")
-    wait_for_epochs(folder, 3, child)
-    child.kill()
-    child.communicate()
+    folder = killed_in_epoch(tmp_path, undisturbed.signature, 3, "logger=wandb")
     child = process(tmp_path, "logger=wandb")
     assert child.wait(120) == 0
     seen = read_offline(folder.path)

@@ -1,6 +1,7 @@
 """Forward cost of every weight layer, measured from the model itself."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +44,17 @@ def block_of(name: str, blocks: Sequence[tuple[str, Sequence[str]]]) -> int | No
     return None
 
 
+@contextmanager
+def modes_kept(model: nn.Module) -> Iterator[None]:
+    """Whatever is done within, each module is in its mode (training or evaluation) again afterwards."""
+    modes = [module.training for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, mode in zip(model.modules(), modes, strict=True):
+            module.training = mode
+
+
 def measure_layers(
     model: nn.Module, example_shape: Sequence[int], blocks: Sequence[tuple[str, Sequence[str]]]
 ) -> list[Layer]:
@@ -60,14 +72,11 @@ def measure_layers(
             found[name] = (seen_positions + out.numel() // features, seen_outputs + out.numel())
 
         handles.append(module.register_forward_hook(look))
-    training = [module.training for module in model.modules()]
     device = next(model.parameters()).device
     try:
-        with torch.no_grad():
+        with torch.no_grad(), modes_kept(model):
             model.eval()(torch.zeros(1, *example_shape, device=device))
     finally:
-        for part, mode in zip(model.modules(), training, strict=True):
-            part.training = mode
         for handle in handles:
             handle.remove()
     return [

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from spfde_exp.cost.layers import modes_kept
 from spfde_exp.cost.memory import WORD
 
 
@@ -49,15 +50,13 @@ def _saved(model: nn.Module, example_shape: Sequence[int], examples: int, frozen
         return tensor
 
     buffers = [buffer.clone() for buffer in model.buffers()]
-    modes = [module.training for module in model.modules()]
     device = next(model.parameters()).device
-    model.train()
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
     try:
-        with torch.random.fork_rng(devices=[]), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with torch.random.fork_rng(devices=[]), modes_kept(model), hooks:
+            model.train()
             model(torch.zeros(examples, *example_shape, device=device), frozen=frozen).logsumexp(1).sum()
     finally:
         for buffer, before in zip(model.buffers(), buffers, strict=True):
             buffer.copy_(before)
-        for module, mode in zip(model.modules(), modes, strict=True):
-            module.training = mode
     return sum(sizes.values())

@@ -1,9 +1,10 @@
 """What would run, and what it would cost."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spfde_exp.errors import UserError
 from spfde_exp.launch.table import dry_row, print_table
@@ -27,10 +28,10 @@ def dry_run(jobs: Sequence[tuple[str, RunFolder, Config]], as_json: bool) -> Non
     for label, folder, config in jobs:
         plan = make_plan(config)
         prediction = plan.prediction()
-        shape = (config.runs_dir, config.model.name, config.model.width, config.dataset.name, config.optim.batch_size)
-        if shape not in paces:
-            paces[shape] = _pace(config)
-        seconds = paces[shape] * prediction["train_flops_simulated"] if paces[shape] else None
+        key = (config.runs_dir, _shape(asdict(config)))
+        if key not in paces:
+            paces[key] = _pace(*key)
+        seconds = paces[key] * prediction["train_flops_simulated"] if paces[key] else None
         total += prediction["train_flops"]
         if as_json:
             answer = {"signature": folder.signature, "state": folder.state(), "overrides": label.split(), **prediction}
@@ -49,22 +50,21 @@ def _freeze_text(plan: "RunPlan") -> str:
     return f"{depth}/{len(plan.freeze.blocks)} blocks from {first}"
 
 
-def _pace(config: Config) -> float | None:
-    """Seconds per simulated FLOP of finished runs of the same shape, or None where there is none."""
+def _shape(config: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What decides how fast a FLOP is."""
+    model = config["model"]
+    return model["name"], model["width"], config["dataset"]["name"], config["optim"]["batch_size"]
+
+
+def _pace(runs_dir: str, shape: tuple[Any, ...]) -> float | None:
+    """Seconds per simulated FLOP of finished runs of a shape, or None where there is none."""
     paces = []
-    for path in Path(config.runs_dir).glob("*/summary.json"):
+    for path in Path(runs_dir).glob("*/summary.json"):
         folder = RunFolder(path.parent)
         try:
-            summary, past = folder.summary() or {}, folder.config() or {}
-            shape = (
-                past["model"]["name"],
-                past["model"]["width"],
-                past["dataset"]["name"],
-                past["optim"]["batch_size"],
-            )
-            pace = summary["train_time_s"] / summary["train_flops_simulated"]
+            summary = folder.summary() or {}
+            if _shape(folder.config() or {}) == shape:
+                paces.append(summary["train_time_s"] / summary["train_flops_simulated"])
         except (UserError, KeyError, TypeError):  # a foreign folder tells nothing
             continue
-        if shape == (config.model.name, config.model.width, config.dataset.name, config.optim.batch_size):
-            paces.append(pace)
     return sorted(paces)[len(paces) // 2] if paces else None

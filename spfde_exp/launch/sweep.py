@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 
 from spfde_exp.config import signature
@@ -45,8 +45,8 @@ def run_sweep(
     """
     unique: dict[str, tuple[RunFolder, list[str], Config]] = {}
     for overrides, config in jobs:
-        name = signature(config)
-        unique.setdefault(name, (RunFolder(Path(config.runs_dir) / name), overrides, config))
+        folder = RunFolder.of(config)
+        unique.setdefault(folder.signature, (folder, overrides, config))
     if not unique:
         return []
     first = jobs[0][1]
@@ -92,18 +92,17 @@ def _label(overrides: Sequence[str]) -> str:
 
 def _check(todo: dict[str, tuple[RunFolder, list[str], Config]]) -> None:
     """Plan every run and find its data, so that bad input stops a sweep before it starts."""
-    from spfde_exp.data import load
     from spfde_exp.plan import make_plan
+    from spfde_exp.run import load_data
     from spfde_exp.train.device import choose_device
 
-    sets = set()
+    sets = {}
     for _, _, config in todo.values():
         choose_device(config.device)
         make_plan(config)
-        data = config.dataset
-        sets.add((data.name, data.root, data.subset, data.val_fraction, data.test_subset, data.split_seed))
-    for name, root, subset, val_fraction, test_subset, split_seed in sets:
-        load(name, root, subset=subset, val_fraction=val_fraction, test_subset=test_subset, split_seed=split_seed)
+        sets[astuple(config.dataset)] = config
+    for config in sets.values():
+        load_data(config)
     for runs_dir in {config.runs_dir for _, _, config in todo.values()}:
         writable_dir(Path(runs_dir))
 

@@ -68,9 +68,7 @@ class Trainer:
             block = self._block_of[layer]
             if block is not None and block in newly:
                 self.masks.prune_to(layer, self.plan.schedule.target, self.importance(layer))
-            elif epoch in self.plan.schedule.updates and not (
-                block is not None and self.plan.freeze.is_frozen(block, epoch)
-            ):
+            elif epoch in self.plan.schedule.updates and not self._rests(layer, epoch):
                 self.method.update(
                     self.masks,
                     layer,
