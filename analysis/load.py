@@ -70,9 +70,9 @@ def _read(folder: RunFolder) -> tuple[dict[str, Any], list[str]]:
     notes = []
     if signature(config) != folder.signature:
         notes.append(f"{folder.path}: its configuration is that of {signature(config)}; renamed or edited?")
-    summary, state = folder.summary() or {}, folder.state()
+    summary, state, status = folder.summary() or {}, folder.state(), folder.json("status") or {}
     accuracy: Any = summary.get("test_acc", math.nan)
-    if state == "done" and not summary:
+    if status.get("state") == "done" and not summary:
         state = "torn"
     if state == "done":
         if not isinstance(accuracy, (int, float)) or not math.isfinite(accuracy):
@@ -90,7 +90,7 @@ def _read(folder: RunFolder) -> tuple[dict[str, Any], list[str]]:
         "cell": signature({**config, "seed": 0}),
         "identity": who,
         "test_acc": accuracy,
-        "error": (folder.json("status") or {}).get("error"),
+        "error": status.get("error"),
     }
     return row, notes
 

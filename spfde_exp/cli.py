@@ -50,9 +50,10 @@ def task(raw: DictConfig) -> float | None:
     if config.sweep is not None and not _is_sweep():
         raise UserError("+sweep= names many runs; add -m to run them all")
     if config.dry_run:
-        from spfde_exp.launch.sweep import run_sweep
+        from spfde_exp.launch.sweep import Run, show_plan
+        from spfde_exp.store import RunFolder
 
-        run_sweep([(overrides, config)])
+        show_plan([Run(RunFolder.of(config), overrides, config)])
         return None
     from spfde_exp.run import train
 

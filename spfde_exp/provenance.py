@@ -1,5 +1,6 @@
 """Where a result came from: code, versions, machine."""
 
+import hashlib
 import platform
 import socket
 import subprocess
@@ -22,20 +23,22 @@ PACKAGES = (
 
 def code_version() -> dict[str, Any]:
     """Git commit of the checkout this package runs from, and whether it was edited; None outside a checkout."""
-    root = Path(__file__).resolve().parent.parent
-
-    def git(*arguments: str) -> str | None:
-        try:
-            answer = subprocess.run(
-                ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20, check=True
-            )
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return answer.stdout.strip()
-
-    if not (root / "setup.cfg").is_file() or (commit := git("rev-parse", "HEAD")) is None:
+    if (commit := _git("rev-parse", "HEAD")) is None:
         return {"commit": None, "dirty": None}
-    return {"commit": commit, "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+    return {"commit": commit.strip(), "dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
+
+
+def _git(*arguments: str) -> str | None:
+    root = Path(__file__).resolve().parent.parent
+    if not (root / "setup.cfg").is_file():  # installed, perhaps inside somebody else's checkout
+        return None
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout
 
 
 def environment() -> dict[str, Any]:
@@ -47,3 +50,17 @@ def environment() -> dict[str, Any]:
         except PackageNotFoundError:
             versions[package] = None
     return {"versions": versions, "host": socket.gethostname(), "platform": platform.platform()}
+
+
+def code_diff() -> str:
+    """Uncommitted changes of the checkout this package runs from, as a patch; empty outside one."""
+    return _git("diff", "HEAD") or ""
+
+
+def code_digest() -> str:
+    """SHA-256 over the Python files of the package: equal where the same code runs, installed or not."""
+    package = Path(__file__).resolve().parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()

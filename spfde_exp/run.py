@@ -3,20 +3,21 @@
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
+from spfde_exp.claim import Claim, slurm_job
 from spfde_exp.data import Dataset, load
 from spfde_exp.errors import UserError
+from spfde_exp.failure import NanLoss
 from spfde_exp.plan import RunPlan, build_model, make_plan
 from spfde_exp.provenance import code_version, environment
 from spfde_exp.schema import Config
-from spfde_exp.store import RunFolder, objective, writable_dir
+from spfde_exp.store import AlreadyDone, RunFolder, objective, writable_dir
 from spfde_exp.track.console import Progress
 from spfde_exp.track.wandb_sink import WandbSink
 from spfde_exp.train.checkpoint import load_checkpoint, save, save_checkpoint
@@ -43,18 +44,20 @@ def load_data(config: Config) -> Dataset:
     )
 
 
-def train(config: Config, overrides: Sequence[str] = ()) -> float:
+def train(config: Config, overrides: Sequence[str] = (), launched: Mapping[str, Any] | None = None) -> float:
     """Train one run, or go on where it was interrupted; a finished one is left alone unless `config.force`.
 
     Args:
         config: a resolved configuration.
         overrides: what the user asked for, kept in meta.json.
+        launched: how a sweep started it, for meta.json.
 
     Returns:
         Accuracy in percent of the last epoch: on the test set, or on the hold-out where there is one.
 
     Raises:
-        UserError: bad input, told before anything is written; or a run that cannot go on.
+        UserError: bad input, told before anything is written; a run that another process trains (`Taken`), or that
+            cannot go on.
     """
     folder = RunFolder.of(config)
     folder.config()  # a folder of a newer version is refused
@@ -64,9 +67,8 @@ def train(config: Config, overrides: Sequence[str] = ()) -> float:
     device, threads = choose_device(config.device), choose_threads(config.threads)
     logger = config.logger
     group = logger.group or (",".join(config.sweep) if config.sweep else None)
-    sink = WandbSink(
-        folder.path, logger.mode, logger.project, logger.entity, group, tuple(logger.tags), logger.timeout_s
-    )
+    tags = dict.fromkeys([*logger.tags, *(config.sweep or [])])
+    sink = WandbSink(folder.path, logger.mode, logger.project, logger.entity, group, tuple(tags), logger.timeout_s)
     with exact(threads, config.precision):
         torch.manual_seed(config.seed)
         model = build_model(config)
@@ -75,51 +77,57 @@ def train(config: Config, overrides: Sequence[str] = ()) -> float:
         if not config.force:
             load_checkpoint(folder)  # refused before anything is written
         writable_dir(Path(config.runs_dir))
-        with folder.owned():
-            summary = _train_owned(folder, config, plan, model, dataset, device, threads, overrides, sink)
+        try:
+            with folder.owned(again=config.force, slurm_job=slurm_job()) as claim:
+                if config.force:
+                    folder.clear()
+                trainer = Trainer(config, plan, model, dataset.to(device), device)
+                first = _resume(folder, trainer, device, threads)
+                meta = {"overrides": list(overrides), "runs_per_device": 1, **(launched or {})}
+                meta |= {"device": str(device), "threads": threads, "data_checksum": dataset.checksum}
+                _describe(folder, config, plan, meta)
+                summary = _train_owned(folder, config, trainer, first, sink, claim)
+        except AlreadyDone as done:  # somebody else trained it while this process was starting
+            summary = done.summary
     return objective(summary)
 
 
 def _train_owned(
-    folder: RunFolder,
-    config: Config,
-    plan: RunPlan,
-    model: nn.Module,
-    dataset: Dataset,
-    device: torch.device,
-    threads: int,
-    overrides: Sequence[str],
-    sink: WandbSink,
+    folder: RunFolder, config: Config, trainer: Trainer, first: int, sink: WandbSink, claim: Claim
 ) -> dict[str, Any]:
-    if config.force:
-        folder.clear()
-    trainer = Trainer(config, plan, model, dataset.to(device), device)
-    first = _resume(folder, trainer, device, threads)
-    _describe(folder, config, plan, overrides, device, threads, dataset.checksum)
     sink.start()
     try:
-        _train_epochs(folder, config, trainer, first)
+        _train_epochs(folder, config, trainer, first, claim)
         save(folder, "model.pt", {"model": trainer.model.state_dict(), "masks": trainer.masks.state_dict()})
         summary = _summary(folder, trainer, config)
         folder.write_json("meta", (folder.json("meta") or {}) | {"finished": time.time()})
         folder.write_json("summary", summary)
-    finally:
+    except (KeyboardInterrupt, SystemExit):
+        sink.abandon()  # quickly; the attempt that goes on mirrors the whole history
+        raise
+    except BaseException:
         sink.finish()
+        raise
+    sink.finish()
     return summary
 
 
-def _train_epochs(folder: RunFolder, config: Config, trainer: Trainer, first: int) -> None:
+def _train_epochs(folder: RunFolder, config: Config, trainer: Trainer, first: int, claim: Claim) -> None:
     epochs = trainer.plan.epochs
     with Progress(folder.signature, epochs, first) as progress:
         for epoch in range(first, epochs):
             lr = trainer.start_epoch(epoch)  # freeze blocks; prune and grow the others
             row = {"epoch": epoch, "lr": lr} | trainer.train_epoch(epoch)  # train, then sieve
             if not math.isfinite(row["train_loss"]):
-                raise UserError(
+                raise NanLoss(
                     f"the loss of run {folder.signature} became {row['train_loss']} in epoch {epoch}; "
                     "lower optim.lr, or look at the data"
                 )
             row |= _evaluate(trainer, config)
+            if not claim.held():
+                raise UserError(
+                    f"run {folder.signature} was taken over: this process gave no sign of life for too long"
+                )
             folder.append_metrics(row)
             if (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == epochs:
                 save_checkpoint(folder, trainer.state_dict(epoch + 1))
@@ -148,25 +156,14 @@ def _resume(folder: RunFolder, trainer: Trainer, device: torch.device, threads: 
     return first
 
 
-def _describe(
-    folder: RunFolder,
-    config: Config,
-    plan: RunPlan,
-    overrides: Sequence[str],
-    device: torch.device,
-    threads: int,
-    checksum: str,
-) -> None:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+def _describe(folder: RunFolder, config: Config, plan: RunPlan, more: Mapping[str, Any]) -> None:
+    device = torch.device(more["device"])
     meta = {
         "signature": folder.signature,
-        "overrides": list(overrides),
         "git": code_version(),
         **environment(),
-        "device": str(device),
-        "device_name": name,
-        "threads": threads,
-        "data_checksum": checksum,
+        **more,
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "started": (folder.json("meta") or {}).get("started", time.time()),
     }
     folder.write_config(asdict(replace(config, force=False)))

@@ -1,6 +1,5 @@
 """The run folder: its only reader and writer. Readable at any moment, whatever is killed when. Needs no torch."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -11,16 +10,33 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 
+from spfde_exp.claim import HEARTBEAT_S, STALE_S, Claim, Taken
 from spfde_exp.config import SCHEMA_VERSION, signature
 from spfde_exp.errors import UserError
+from spfde_exp.failure import CRASH, classify
+from spfde_exp.locks import is_locked
 from spfde_exp.schema import Config
+from spfde_exp.slurm_queue import queued
 
-HEARTBEAT_S = 15.0  # between two signs of life of a running job
-STALE_S = 120.0  # a job on another host that gave none for so long is taken for dead
+SWEEPS = ".sweeps"  # folder of the sweeps' records, in runs_dir
+CANCEL = ".cancel"  # whoever trains a run with this file, or is about to, drops it
+ALIVE = "alive"  # a sweep that still has runs to start touches this file of its record
+
+
+class AlreadyDone(Exception):
+    """The run was finished before this process could own it.
+
+    Attributes:
+        summary: of the finished run.
+    """
+
+    def __init__(self, summary: dict[str, Any]) -> None:
+        super().__init__("the run is done")
+        self.summary = summary
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -138,39 +154,37 @@ class RunFolder:
         return rows
 
     def state(self) -> str:
-        """`new`, `pending` (a sweep will start it), `running`, `interrupted` (its owner is gone), `failed`, `done`."""
+        """How far the run is.
+
+        ``new``; ``pending``, a sweep or a Slurm job is going to start it; ``running``; ``stale``, begun or planned
+        and nobody works at it; ``failed``; ``done``.
+        """
         if self.summary() is not None:
             return "done"
         status = self.json("status")
         if status is None:
             return "new"
-        if status.get("state") in ("pending", "running") and not self._alive(status):
-            return "interrupted"
-        return str(status.get("state"))
+        state = str(status.get("state"))
+        if state == "done" or state == "running" and not self._works(status):
+            return "stale"  # done without a summary: killed between the two
+        if state == "pending" and not self._waits(status):
+            return "stale"
+        return state
 
-    def _alive(self, status: dict[str, Any]) -> bool:
-        if status.get("host") != socket.gethostname():
-            return bool(time.time() - float(status.get("heartbeat") or 0) < STALE_S)
-        if status.get("state") == "running":
-            return self._locked()
-        try:
-            os.kill(int(status["pid"]), 0)
-        except (ProcessLookupError, KeyError, ValueError):
+    def _works(self, status: dict[str, Any]) -> bool:
+        if status.get("host") == socket.gethostname():
+            return is_locked(self.file(".lock"))  # a process id alone may have been used again
+        if status.get("slurm_job") and queued(status["slurm_job"]) is False:
             return False
-        except PermissionError:
-            return True
-        return True
+        return time.time() - float(status.get("heartbeat") or 0) < STALE_S
 
-    def _locked(self) -> bool:
-        """Whether a process of this host holds the lock; a process id alone may have been used again."""
-        try:
-            with self.file(".lock").open() as lock:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+    def _waits(self, status: dict[str, Any]) -> bool:
+        if status.get("slurm_job"):
+            return queued(status["slurm_job"]) is not False
+        if status.get("host") == socket.gethostname():
+            return _process_exists(status.get("pid"))
+        alive = self.path.parent / SWEEPS / str(status.get("sweep")) / ALIVE
+        return alive.exists() and time.time() - alive.stat().st_mtime < STALE_S
 
     # -- writing
 
@@ -184,7 +198,7 @@ class RunFolder:
 
     def set_status(self, state: str, **more: Any) -> None:
         """Write status.json; what is not given stays as it was."""
-        status = self.json("status") or {"attempt": 0, "error": None}
+        status = self.json("status") or {"attempt": 0, "error": None, "failure": None}
         status |= {"state": state, "host": socket.gethostname(), "pid": os.getpid(), "heartbeat": time.time(), **more}
         self.write_json("status", status)
 
@@ -212,67 +226,82 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run's lock: no other process writes to the folder. The kernel drops it when the process dies.
-
-        Raises:
-            UserError: another process, here or on another host, is training this run; or the file system has no
-                locks.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with self.file(".lock").open("a") as lock:
-            status = self.json("status") or {}
-            taken = status.get("host") != socket.gethostname() and self.state() == "running"
-            try:
-                taken = taken or not self._take(lock)
-            except OSError as error:
-                raise UserError(
-                    f"{self.path} cannot be locked ({error.strerror}); choose a runs_dir on a file system with locks"
-                ) from error
-            if taken:
-                raise UserError(
-                    f"run {self.signature} is being trained by process {status.get('pid')} on "
-                    f"{status.get('host')}; wait for it, or stop it first"
-                )
+        """Keep owners away for a short write. Raises as `owned`."""
+        claim = self._claim()
+        claim.lock()
+        try:
             yield
-
-    @staticmethod
-    def _take(lock: IO[str]) -> bool:
-        for _ in range(10):  # a reader that looks whether the lock is held has it for an instant
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return True
-            except BlockingIOError:
-                time.sleep(0.02)
-        return False
+        finally:
+            claim.release()
 
     @contextmanager
-    def owned(self) -> Iterator[None]:
-        """Train the run: hold its lock, with a heartbeat in status.json.
+    def owned(self, again: bool = False, **more: Any) -> Iterator[Claim]:
+        """Train the run: own it, with a heartbeat in status.json, which also takes `more`.
 
-        Leaving with an exception marks the run failed, or pending when it was interrupted from the keyboard.
+        Leaving with an exception marks the run failed, with its class, or pending where it was only stopped.
 
         Raises:
-            UserError: as `locked`.
+            Taken: another process, here or on another host, is training this run.
+            AlreadyDone: it is done, and not to be trained `again`.
+            UserError: the file system has no locks.
         """
-        with self.locked():
+        claim = self._claim()
+        claim.take()
+        try:
+            if not again and (summary := self.summary()) is not None:
+                raise AlreadyDone(summary)
+            self.bury()
             attempt = int((self.json("status") or {}).get("attempt") or 0) + 1
-            self.set_status("running", attempt=attempt, error=None)
+            self.set_status("running", attempt=attempt, error=None, failure=None, **more)
             stop = threading.Event()
-            beat = threading.Thread(target=self._beat, args=(stop,), daemon=True)
+            beat = threading.Thread(target=self._beat, args=(stop, claim), daemon=True)
             beat.start()
-            end: dict[str, Any] = {"state": "done", "error": None}
+            end: dict[str, Any] = {"state": "done", "error": None, "failure": None}
             try:
-                yield
+                yield claim
             except BaseException as error:
-                interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
+                stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
                 reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-                end = {"state": "pending" if interrupted else "failed", "error": reason}
+                end = {"state": "pending" if stopped else "failed", "error": reason, "failure": classify(error)}
                 raise
             finally:
                 stop.set()
                 beat.join()
-                self.set_status(**end)
+                if claim.held():  # else the status is that of whoever took this process for dead
+                    self._end(**end)
+        finally:
+            claim.release()
 
-    def _beat(self, stop: threading.Event) -> None:
+    def _claim(self) -> Claim:
+        status = self.json("status") or {}
+        unclaimed = status.get("host") != socket.gethostname() and not any(self.path.glob(".owner.*"))
+        if unclaimed and self.state() == "running":  # an older version of this software trains it
+            raise Taken(self.signature, status)
+        return Claim(self.path)
+
+    def bury(self, failure: str = CRASH, error: str = "its process ended without a word") -> None:
+        """Enter an attempt whose process is gone in the history; call it under the lock, so that nobody works."""
+        if (self.json("status") or {}).get("state") == "running":
+            self._end("failed", error, failure)
+
+    def _end(self, state: str, error: str | None, failure: str | None) -> None:
+        status = self.json("status") or {}
+        ended = {"attempt": status.get("attempt"), "host": status.get("host"), "state": state, "failure": failure}
+        history = [*(status.get("history") or []), ended]
+        self.set_status(state, error=error, failure=failure, history=history)
+
+    def _beat(self, stop: threading.Event, claim: Claim) -> None:
         while not stop.wait(HEARTBEAT_S):
-            self.set_status("running")
+            claim.beat()
+            if claim.held():
+                self.set_status("running")
+
+
+def _process_exists(pid: object) -> bool:
+    try:
+        os.kill(int(str(pid)), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True

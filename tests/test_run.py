@@ -128,7 +128,7 @@ def test_force_trains_again_to_the_same_bits(undisturbed, tmp_path):
 def test_killed_again_and_again_it_ends_as_if_undisturbed(undisturbed, tmp_path):
     for epochs in (1, 4, 6):
         folder = killed_in_epoch(tmp_path, undisturbed.signature, epochs)
-        assert folder.state() == "interrupted"
+        assert folder.state() == "stale"
         assert folder.summary() is None
     child = process(tmp_path)
     _, said = child.communicate()

@@ -73,12 +73,12 @@ def test_a_dead_process_is_told_from_a_living_one(folder):
     assert folder.state() == "running"
     process.kill()
     process.join()
-    assert folder.state() == "interrupted"
+    assert folder.state() == "stale"
 
 
 def test_a_process_id_that_was_used_again_is_no_sign_of_life(folder):
     folder.set_status("running", pid=os.getpid())
-    assert folder.state() == "interrupted"
+    assert folder.state() == "stale"
 
 
 def test_a_run_whose_sweep_is_gone_does_not_wait_for_ever(folder):
@@ -86,7 +86,7 @@ def test_a_run_whose_sweep_is_gone_does_not_wait_for_ever(folder):
     process.start()
     process.join()
     folder.set_status("pending", pid=process.pid)
-    assert folder.state() == "interrupted"
+    assert folder.state() == "stale"
 
 
 def test_a_file_system_without_locks_is_told_from_a_taken_run(folder, monkeypatch):
@@ -119,7 +119,7 @@ def test_killed_while_clearing_it_is_finished_or_fresh(folder, survivors, monkey
     assert folder.file("summary.json").exists() or not checkpoints
 
 
-@pytest.mark.parametrize(("age", "state"), [(0, "running"), (STALE_S + 60, "interrupted")])
+@pytest.mark.parametrize(("age", "state"), [(0, "running"), (STALE_S + 60, "stale")])
 def test_another_host_is_alive_while_its_heart_beats(folder, age, state):
     folder.set_status("running", host="elsewhere", heartbeat=time.time() - age)
     assert folder.state() == state
@@ -203,4 +203,4 @@ def test_bytes_that_are_no_text_are_passed_over(folder):
         file.write(b"\xff\xfe\n")
     folder.file("config.yaml").write_bytes(b"\xff\xfe")
     folder.file("status.json").write_text(json.dumps({"state": "running", "host": socket.gethostname()}))
-    assert (folder.metrics(), folder.config(), folder.state()) == ([{"epoch": 0}], None, "interrupted")
+    assert (folder.metrics(), folder.config(), folder.state()) == ([{"epoch": 0}], None, "stale")

@@ -1,7 +1,7 @@
 """What Hydra discovers: config sources, launchers and the sweeper. The work is done in spfde_exp."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -11,6 +11,9 @@ from omegaconf import DictConfig
 
 from spfde_exp.options import OptionSearchPath, OptionSource
 
+if TYPE_CHECKING:
+    from spfde_exp.launch.sweep import Launcher as Engine
+
 __all__ = ["InlineLauncher", "LocalLauncher", "OptionSearchPath", "OptionSource", "SpfdeSweeper"]
 
 
@@ -19,6 +22,10 @@ class _SweepLauncher(Launcher):
 
     def __init__(self, **options: Any) -> None:
         self.options = options
+
+    def engine(self) -> "Engine":
+        """What trains the runs."""
+        raise NotImplementedError
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.config = hydra_context, config
@@ -30,7 +37,7 @@ class _SweepLauncher(Launcher):
         loader = self.context.config_loader
         jobs = [(list(o), resolve(loader.load_sweep_config(self.config, list(o)))) for o in job_overrides]
         answers = []
-        for (overrides, _), outcome in zip(jobs, run_sweep(jobs, **self.options), strict=True):
+        for (overrides, _), outcome in zip(jobs, run_sweep(jobs, self.engine()), strict=True):
             answer = JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
             answer.return_value = outcome
             if isinstance(outcome, Exception):
@@ -42,12 +49,19 @@ class _SweepLauncher(Launcher):
 class LocalLauncher(_SweepLauncher):
     """Runs as separate processes on this machine, no more at once than it has slots."""
 
+    def engine(self) -> "Engine":
+        from spfde_exp.launch.local import Local
+
+        return Local(**self.options)
+
 
 class InlineLauncher(_SweepLauncher):
     """Runs one after another in this process, for debuggers and profilers."""
 
-    def __init__(self) -> None:
-        super().__init__(inline=True)
+    def engine(self) -> "Engine":
+        from spfde_exp.launch.inline import Inline
+
+        return Inline()
 
 
 class SpfdeSweeper(Sweeper):

@@ -1,80 +1,53 @@
-"""A pool of submitit's local jobs: never more at once than there are slots."""
+"""Runs as separate processes on this machine, no more at once than it has slots."""
 
-import logging
-import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
-
-import submitit
+from collections.abc import Sequence
 
 from spfde_exp.errors import UserError
-from spfde_exp.launch.job import run_job
-from spfde_exp.launch.slots import Slot
-from spfde_exp.store import RunFolder
-
-FOREVER_MIN = 60 * 24 * 365  # submitit stops a local job after 2 minutes unless told otherwise
-
-
-@dataclass
-class Task:
-    """One run to train: its folder, and what the user asked for."""
-
-    folder: RunFolder
-    overrides: list[str]
+from spfde_exp.launch.live import LiveTable
+from spfde_exp.launch.pool import Pool, Task
+from spfde_exp.launch.sharing import SharedSlots
+from spfde_exp.launch.slots import find_slots
+from spfde_exp.launch.sweep import Outcome, Run, Sweep
 
 
-def run_pool(
-    tasks: Sequence[Task],
-    slots: Sequence[Slot],
-    write: Callable[[Task, Slot], None],
-    report: Callable[[Task, float | Exception], None],
-    poll_s: float,
-) -> None:
-    """Run every task as a process of its own.
+class Local:
+    """The launcher ``hydra/launcher=local``.
 
     Args:
-        write: called before a task starts, to put its configuration down.
-        report: called when a task has ended, with its accuracy or what went wrong.
+        slots: devices to use; "auto" takes every GPU, else every core.
+        runs_per_device: runs packed on each device, or CPU slot.
+        retries: how often a run is tried again in this sweep after a failure that may pass.
         poll_s: seconds between two looks at the jobs.
+
+    Raises:
+        UserError: a value is impossible.
     """
-    logging.getLogger("submitit").setLevel(logging.WARNING)
-    waiting, free = list(tasks), list(slots)
-    running: list[tuple[Task, Slot, submitit.Job[Any]]] = []
-    try:
-        while waiting or running:
-            while waiting and free:
-                task, slot = waiting.pop(0), free.pop(0)
-                write(task, slot)
-                executor = submitit.LocalExecutor(folder=task.folder.file("submitit"))
-                executor.update_parameters(timeout_min=FOREVER_MIN, stderr_to_stdout=True)
-                job = executor.submit(run_job, str(task.folder.path.absolute()), task.overrides, slot.gpu)
-                running.append((task, slot, job))
-            for entry in [entry for entry in running if entry[2].done()]:
-                running.remove(entry)
-                free.append(entry[1])
-                report(entry[0], _outcome(entry[0], entry[2]))
-            if running:
-                time.sleep(poll_s)
-    except BaseException:
-        for _, _, job in running:
-            job.cancel()
-        raise
 
+    name = "local"
 
-def _outcome(task: Task, job: "submitit.Job[Any]") -> float | Exception:
-    try:
-        return float(job.result())
-    except Exception as error:  # whatever ended the job, the other runs go on
-        status, state = task.folder.json("status") or {}, task.folder.state()
-        if state == "failed" and status.get("error"):
-            return RuntimeError(status["error"])
-        if state == "running":
-            return RuntimeError(f"it is being trained by process {status.get('pid')} on {status.get('host')}")
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        killed = f"the job's process was killed: see {task.folder.file('submitit')}"
-        reason = lines[-1].split("UserError: ")[-1] if "Error: " in lines[-1] else killed
-        with suppress(UserError), task.folder.locked():
-            task.folder.set_status("failed", error=reason)
-        return RuntimeError(reason)
+    def __init__(
+        self, slots: int | str = "auto", runs_per_device: int = 1, retries: int = 0, poll_s: float = 0.2
+    ) -> None:
+        if not isinstance(retries, int) or retries < 0:
+            raise UserError(f"hydra.launcher.retries={retries} is impossible; allowed: 0, 1, 2, ...")
+        self.slots, self.runs_per_device, self.retries, self.poll_s = slots, runs_per_device, retries, poll_s
+
+    def prepare(self, runs: Sequence[Run]) -> None:
+        """Refuse devices that are not there."""
+        from spfde_exp.train.device import choose_device
+
+        for run in runs:
+            choose_device(run.config.device)
+        self._found = find_slots(runs[0].config.device, self.slots, len(runs), self.runs_per_device)
+
+    def launch(self, sweep: Sweep) -> dict[str, Outcome]:
+        """Train every run of `sweep.todo`, longest first."""
+        outcomes: dict[str, Outcome] = {}
+        tasks = [Task(run.folder, run.overrides, run.config.force, self.retries) for run in sweep.todo]
+        folders, labels = [run.folder for run in sweep.runs], {run.name: run.label for run in sweep.runs}
+        epochs = {run.name: run.config.epochs for run in sweep.runs}
+        live = LiveTable(folders, labels, epochs, len(self._found), sweep.expected_s)
+        with SharedSlots(sweep.record.id, self._found) as slots, live:
+            Pool(tasks, slots, sweep.record, outcomes, live.update, self.poll_s).run()
+        sweep.record.close()
+        return outcomes

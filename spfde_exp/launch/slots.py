@@ -14,24 +14,33 @@ class Slot:
     Attributes:
         gpu: its entry of CUDA_VISIBLE_DEVICES, None on the CPU.
         threads: CPU threads it may use.
+        parts: names of what it takes of the machine; two slots with a common part are never in use at once.
+        shared: name of the device that it shares with other slots; one that has it for itself has it in `parts`.
+        packed: runs that share its device, itself included.
     """
 
     gpu: str | None
     threads: int
+    parts: tuple[str, ...]
+    shared: str | None = None
+    packed: int = 1
 
 
-def find_slots(device: str, count: int | str, runs: int) -> list[Slot]:
+def find_slots(device: str, count: int | str, runs: int, runs_per_device: int = 1) -> list[Slot]:
     """The slots for a sweep of `runs` runs: one per GPU, else one per core; threads are divided between them.
 
     Args:
         device: the `device` key that the runs share.
-        count: `hydra.launcher.slots`, "auto" or a number.
+        count: `hydra.launcher.slots`, "auto" or a number of devices (GPUs, or CPU slots).
+        runs_per_device: runs packed on each device.
 
     Raises:
-        UserError: `count` is neither, or more than the GPUs there are.
+        UserError: a number is neither, or more than the GPUs there are.
     """
-    if count != "auto" and not (isinstance(count, int) and count > 0):
+    if count != "auto" and not _positive(count):
         raise UserError(f"hydra.launcher.slots={count} is impossible; allowed: auto or a whole number above 0")
+    if not _positive(runs_per_device):
+        raise UserError(f"hydra.launcher.runs_per_device={runs_per_device} is impossible; allowed: 1, 2, 3, ...")
     cores, gpus = usable_cores(), _gpus() if device != "cpu" else []
     if gpus and device.startswith("cuda:"):
         gpus = gpus[int(device[5:]) :][:1]
@@ -39,10 +48,26 @@ def find_slots(device: str, count: int | str, runs: int) -> list[Slot]:
         wanted = len(gpus) if count == "auto" else int(count)
         if wanted > len(gpus):
             raise UserError(f"hydra.launcher.slots={count} is more than the {len(gpus)} GPUs of this machine")
-        used = gpus[: min(wanted, runs)]
-        return [Slot(gpu, max(1, cores // len(used))) for gpu in used]
-    wanted = min(cores if count == "auto" else int(count), runs)
-    return [Slot(None, max(1, cores // wanted))] * wanted
+        places = [(gpu, place) for place in range(runs_per_device) for gpu in gpus[:wanted]][:runs]
+        threads = max(1, cores // len(places))
+        return [_gpu_slot(gpu, place, threads, runs_per_device) for gpu, place in places]
+    wanted = min(runs_per_device * (cores if count == "auto" else int(count)), runs)
+    threads = max(1, cores // wanted)
+    return [
+        Slot(None, threads, tuple(f"cpu-{place * threads + part}" for part in range(threads)), packed=runs_per_device)
+        for place in range(wanted)
+    ]
+
+
+def _gpu_slot(gpu: str, place: int, threads: int, packed: int) -> Slot:
+    device = f"gpu-{gpu}"
+    if packed == 1:
+        return Slot(gpu, threads, (device,))
+    return Slot(gpu, threads, (f"{device}-{packed}-{place}",), shared=device, packed=packed)
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _gpus() -> list[str]:

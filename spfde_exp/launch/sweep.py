@@ -1,17 +1,19 @@
-"""A sweep, from composed jobs to the closing table. Slurm and packing enter beside `run_pool`."""
+"""A sweep, from composed jobs to the closing table; a launcher decides where the runs are trained."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, astuple, replace
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
+from typing import Protocol
 
+from spfde_exp.claim import Taken
 from spfde_exp.config import signature
 from spfde_exp.errors import UserError
-from spfde_exp.launch.slots import Slot, find_slots
+from spfde_exp.launch.record import SweepRecord
 from spfde_exp.launch.table import closing_row, print_table
 from spfde_exp.schema import Config
-from spfde_exp.store import RunFolder, objective, writable_dir
+from spfde_exp.store import CANCEL, RunFolder, objective, writable_dir
 
 log = logging.getLogger(__name__)
 
@@ -22,58 +24,108 @@ Job = tuple[list[str], Config]
 Outcome = float | Exception | None
 
 
+class RunFailed(Exception):
+    """A run of the sweep is not done, and why."""
+
+
 class SweepFailed(UserError):
     """Some runs of a sweep are not done; the others are."""
 
 
-def run_sweep(
-    jobs: Sequence[Job], slots: int | str = "auto", poll_s: float = 0.2, inline: bool = False
-) -> list[Outcome]:
+@dataclass(frozen=True)
+class Run:
+    """One run of a sweep: its folder, what the user asked for, and its resolved configuration."""
+
+    folder: RunFolder
+    overrides: list[str]
+    config: Config
+
+    @property
+    def name(self) -> str:
+        """Its signature."""
+        return self.folder.signature
+
+    @property
+    def label(self) -> str:
+        """What tells it from others."""
+        return " ".join(o for o in self.overrides if not o.startswith(SILENT)) or "defaults"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a launcher is given.
+
+    Attributes:
+        runs: all runs, done ones too.
+        todo: those to train, longest first; their configurations are written down.
+        expected_s: seconds that a run will take, by signature, where past runs tell.
+        record: the sweep's record.
+    """
+
+    runs: tuple[Run, ...]
+    todo: tuple[Run, ...]
+    expected_s: Mapping[str, float]
+    record: SweepRecord
+
+
+class Launcher(Protocol):
+    """Where runs are trained."""
+
+    @property
+    def name(self) -> str: ...
+
+    def prepare(self, runs: Sequence[Run]) -> None:
+        """Refuse what is impossible, before anything is written. Raises UserError."""
+
+    def launch(self, sweep: Sweep) -> dict[str, Outcome]:
+        """Train `sweep.todo`.
+
+        Returns:
+            By signature the accuracy in percent, or what went wrong; None for a run that was only submitted.
+        """
+
+
+def run_sweep(jobs: Sequence[Job], launcher: Launcher) -> list[Outcome]:
     """Train what is not done yet, each run once, and print the closing table.
 
     Args:
         jobs: overrides and resolved configuration of each job; jobs may share a run.
-        slots: runs at once; "auto" takes one per GPU, else one per core.
-        poll_s: seconds between two looks at the jobs.
-        inline: one after another in this process instead.
 
     Returns:
-        For each job its accuracy in percent, or what went wrong; None after a dry run.
+        For each job its accuracy in percent, or what went wrong; None after a dry run, and for a run that was
+        only submitted.
 
     Raises:
         UserError: bad input in any job, before anything is written.
     """
-    unique: dict[str, tuple[RunFolder, list[str], Config]] = {}
+    runs: dict[str, Run] = {}
     for overrides, config in jobs:
-        folder = RunFolder.of(config)
-        unique.setdefault(folder.signature, (folder, overrides, config))
-    if not unique:
+        run = Run(RunFolder.of(config), overrides, config)
+        runs.setdefault(run.name, run)
+    if not runs:
         return []
-    first = jobs[0][1]
-    labels = {name: _label(overrides) for name, (_, overrides, _) in unique.items()}
-    if first.dry_run:
-        from spfde_exp.launch.dryrun import dry_run
-
-        dry_run([(labels[n], folder, config) for n, (folder, _, config) in unique.items()], first.dry_run == "json")
+    if jobs[0][1].dry_run:
+        show_plan(list(runs.values()))
         return [None] * len(jobs)
-    outcomes: dict[str, float | Exception] = {}
-    for name, (folder, _, config) in unique.items():
-        folder.config()
-        if (summary := folder.summary()) is not None and not config.force:
-            outcomes[name] = objective(summary)
-    todo = {name: entry for name, entry in unique.items() if name not in outcomes}
+    outcomes: dict[str, Outcome] = {}
+    outcomes |= {run.name: accuracy for run in runs.values() if (accuracy := _finished(run)) is not None}
+    todo = [run for run in runs.values() if run.name not in outcomes]
+    log.info("%d runs: %d done, %d to train", len(runs), len(outcomes), len(todo))
     if todo:
-        _check(todo)
-    log.info("%d runs: %d done, %d to train", len(unique), len(outcomes), len(todo))
-    if todo and inline:
-        _run_inline(todo, outcomes)
-    elif todo:
-        _run_local(todo, labels, outcomes, find_slots(first.device, slots, len(unique)), poll_s)
+        launcher.prepare(todo)
+        outcomes |= launcher.launch(_submit(list(runs.values()), _longest_first(todo), launcher.name))
     columns = ("run", "settings", "state", "accuracy", "FLOPs", "saved", "memory", "time")
-    rows = [closing_row(folder, labels[name], outcomes[name]) for name, (folder, _, _) in unique.items()]
-    states = [folder.state() for folder, _, _ in unique.values()]
-    print_table(f"{states.count('done')} of {len(unique)} runs done", columns, rows)
+    rows = [closing_row(run.folder, run.label, outcomes[run.name]) for run in runs.values()]
+    states = [run.folder.state() for run in runs.values()]
+    print_table(f"{states.count('done')} of {len(runs)} runs done", columns, rows)
     return [outcomes[signature(config)] for _, config in jobs]
+
+
+def show_plan(runs: Sequence[Run]) -> None:
+    """Print what would run; start and write nothing."""
+    from spfde_exp.launch.dryrun import dry_run
+
+    dry_run([(run.label, run.folder, run.config) for run in runs], runs[0].config.dry_run == "json")
 
 
 def raise_if_failed(outcomes: Sequence[Outcome]) -> None:
@@ -86,61 +138,33 @@ def raise_if_failed(outcomes: Sequence[Outcome]) -> None:
         )
 
 
-def _label(overrides: Sequence[str]) -> str:
-    return " ".join(o for o in overrides if not o.startswith(SILENT)) or "defaults"
+def _finished(run: Run) -> float | None:
+    run.folder.config()  # a folder of a newer version is refused
+    summary = run.folder.summary()
+    return None if summary is None or run.config.force else objective(summary)
 
 
-def _check(todo: dict[str, tuple[RunFolder, list[str], Config]]) -> None:
+def _longest_first(todo: Sequence[Run]) -> tuple[list[Run], dict[str, float]]:
     """Plan every run and find its data, so that bad input stops a sweep before it starts."""
     from spfde_exp.plan import make_plan
     from spfde_exp.run import load_data
-    from spfde_exp.train.device import choose_device
 
-    sets = {}
-    for _, _, config in todo.values():
-        choose_device(config.device)
-        make_plan(config)
-        sets[astuple(config.dataset)] = config
-    for config in sets.values():
+    flops = {run.name: make_plan(run.config).prediction()["train_flops_simulated"] for run in todo}
+    for config in {astuple(run.config.dataset): run.config for run in todo}.values():
         load_data(config)
-    for runs_dir in {config.runs_dir for _, _, config in todo.values()}:
+    for runs_dir in {run.config.runs_dir for run in todo}:
         writable_dir(Path(runs_dir))
+    return sorted(todo, key=lambda run: -flops[run.name]), {}
 
 
-def _run_inline(todo: dict[str, tuple[RunFolder, list[str], Config]], outcomes: dict[str, float | Exception]) -> None:
-    from spfde_exp.run import train
-
-    for name, (_, overrides, config) in todo.items():
-        try:
-            outcomes[name] = train(config, overrides)
-        except Exception as error:  # a failed run does not stop the others
-            outcomes[name] = error
-
-
-def _run_local(
-    todo: dict[str, tuple[RunFolder, list[str], Config]],
-    labels: dict[str, str],
-    outcomes: dict[str, float | Exception],
-    slots: list[Slot],
-    poll_s: float,
-) -> None:
-    from spfde_exp.launch.local import Task, run_pool
-
-    configs = {name: config for name, (_, _, config) in todo.items()}
-
-    def write(task: Task, slot: Slot) -> None:
-        config = configs[task.folder.signature]
-        threads = slot.threads if config.threads == "auto" else config.threads
-        device = config.device if slot.gpu is None else "cuda"  # the job sees no other GPU
-        with suppress(UserError), task.folder.locked():  # where it is taken, the job finds out and says so
-            task.folder.write_config(asdict(replace(config, threads=threads, device=device)))
-            task.folder.set_status("pending", error=None)
-
-    def report(task: Task, outcome: float | Exception) -> None:
-        outcomes[task.folder.signature] = outcome
-        text = f"failed: {outcome}" if isinstance(outcome, Exception) else f"{outcome:.2f} %"
-        log.info("[%d left] %s %s: %s", len(todo) - sum(n in outcomes for n in todo), task.folder.signature,
-                 labels[task.folder.signature], text)  # fmt: skip
-
-    tasks = [Task(folder, overrides) for folder, overrides, _ in todo.values()]
-    run_pool(tasks, slots, write, report, poll_s)
+def _submit(runs: Sequence[Run], order: tuple[Sequence[Run], Mapping[str, float]], launcher: str) -> Sweep:
+    """Write down what will be trained: later edits of conf/ or of the command change nothing."""
+    todo, expected_s = order
+    record = SweepRecord.write(Path(todo[0].config.runs_dir), launcher, {run.name: run.label for run in todo})
+    for run in todo:
+        with suppress(Taken), run.folder.locked():  # it is trained as planned by somebody else
+            run.folder.bury()
+            run.folder.file(CANCEL).unlink(missing_ok=True)
+            run.folder.write_config(asdict(run.config))
+            run.folder.set_status("pending", error=None, failure=None, sweep=record.id, slurm_job=None)
+    return Sweep(tuple(runs), tuple(todo), expected_s, record)

@@ -34,7 +34,8 @@ class WandbSink:
     output goes to `run_dir/wandb.log`. Neither method raises: what fails is one warning in the log.
 
     Call `start` once the folder holds `config.yaml` and `meta.json` and its status says running (not the
-    failure of an earlier attempt), and `finish` after the last write to the folder, also when the run failed.
+    failure of an earlier attempt), and `finish` after the last write to the folder, also when the run failed;
+    `abandon` instead when it was stopped and is to go on later.
 
     Args:
         run_dir: the run folder.
@@ -91,6 +92,12 @@ class WandbSink:
         if reason is not None:
             self._warn(reason)
         return reason is None
+
+    def abandon(self) -> None:
+        """The run was stopped and goes on later: end the mirror at once."""
+        child, self._child = self._child, None
+        if child is not None:
+            _kill_group(child)
 
     def _spawn(self, *extra: str) -> None:
         try:

@@ -98,11 +98,11 @@ def test_runs_that_are_not_done(tmp_path, plant):
             state = ("failed", "pending", "running")[cell]
             RunFolder(path).set_status(state, error=f"UserError: loss of {seed}" if cell == 0 else None)
     frame = load_runs([tmp_path / "runs"])
-    assert sorted(frame["state"].unique()) == ["done", "failed", "interrupted", "pending"]  # no one holds its lock
+    assert sorted(frame["state"].unique()) == ["done", "failed", "pending", "stale"]  # no one holds its lock
     failed = note_on(frame, paths[0, 1])
     assert "3 runs failed" in failed and "UserError: loss of 1" in failed
     assert "3 runs pending" in note_on(frame, paths[1, 0])
-    assert "3 runs interrupted" in note_on(frame, paths[2, 0])
+    assert "3 runs stale" in note_on(frame, paths[2, 0])
     table = build(find_table("A10"), [tmp_path / "runs"])
     assert [cell.n for _, row in table.rows[1::2] for cell in row] == [0, 0, 0, 3, 3, 3]
 

@@ -2,11 +2,15 @@
 
 import itertools
 import json
+import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from spfde_exp.config import compose, signature
+from spfde_exp.launch.inline import Inline
+from spfde_exp.launch.local import Local
 from spfde_exp.launch.sweep import SweepFailed, raise_if_failed, run_sweep
 from spfde_exp.store import RunFolder
 
@@ -70,16 +74,14 @@ def jobs(tmp_path: Path, *each: list[str]):
 
 
 def test_jobs_that_share_a_run_train_it_once(tmp_path, capsys):
-    outcomes = run_sweep(
-        jobs(tmp_path, ["method=dense"], ["sparsity=0"], ["method=dense", "sparsity=0.5"]), inline=True
-    )
+    outcomes = run_sweep(jobs(tmp_path, ["method=dense"], ["sparsity=0"], ["method=dense", "sparsity=0.5"]), Inline())
     assert len(set(outcomes)) == 1
     assert len(folders(tmp_path)) == 1
     assert "1 of 1 runs done" in capsys.readouterr().out
 
 
 def test_inline_equals_a_process_of_its_own(tmp_path, run_cli):
-    inline = run_sweep(jobs(tmp_path / "inline", ["seed=5"]), inline=True)
+    inline = run_sweep(jobs(tmp_path / "inline", ["seed=5"]), Inline())
     done = run_cli("-m", *TINY, "seed=5", "threads=1", f"runs_dir={tmp_path / 'local'}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (folder,) = folders(tmp_path / "local")
@@ -89,11 +91,19 @@ def test_inline_equals_a_process_of_its_own(tmp_path, run_cli):
 def test_a_run_that_another_process_trains_is_left_to_it(tmp_path):
     ((overrides, config),) = jobs(tmp_path, ["seed=0"])
     folder = RunFolder(tmp_path / signature(config))
-    with folder.owned():
-        (outcome,) = run_sweep([(overrides, config)])
-        assert folder.json("status")["state"] == "running"
-    assert isinstance(outcome, Exception)
-    assert "is being trained by process" in str(outcome)
+    owner = ExitStack()
+    owner.enter_context(folder.owned())
+
+    def end() -> None:
+        folder.write_json(
+            "summary",
+            {"test_acc": 12.5, "train_flops": 1, "flops_reduction_total": 0, "memory_avg_bytes": 1, "train_time_s": 1},
+        )
+        owner.close()
+
+    threading.Timer(3, end).start()
+    assert run_sweep([(overrides, config)], Local()) == [12.5]
+    assert not folder.file("submitit").exists()  # nothing was started for it
 
 
 def test_failures_are_named_once():
@@ -103,9 +113,9 @@ def test_failures_are_named_once():
 
 
 def test_estimated_time_comes_from_runs_of_the_same_shape(tmp_path, capsys):
-    run_sweep(jobs(tmp_path, ["seed=0"]), inline=True)
+    run_sweep(jobs(tmp_path, ["seed=0"]), Inline())
     capsys.readouterr()
-    run_sweep(jobs(tmp_path, ["seed=1", "dry_run=json"], ["model=resnet20", "dry_run=json"]))
+    run_sweep(jobs(tmp_path, ["seed=1", "dry_run=json"], ["model=resnet20", "dry_run=json"]), Inline())
     same, other = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     past = folders(tmp_path)[0].summary()["train_time_s"]
     assert same["estimated_time_s"] == pytest.approx(past)

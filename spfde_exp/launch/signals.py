@@ -1,0 +1,64 @@
+"""How a run's process is stopped: by a signal, by `runs cancel`, or because the sweep that started it is gone."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+
+from spfde_exp.failure import CANCELLED, TIME_LIMIT, Stopped
+from spfde_exp.locks import is_locked
+from spfde_exp.store import CANCEL, RunFolder
+
+WATCH_S = 0.5  # between two looks for a reason to stop
+GRACE_S = 20.0  # a process that is asked to stop and does not is ended
+
+
+class StopWatch:
+    """Turns every reason to stop into one `Stopped` in the main thread, raised once.
+
+    SIGINT and SIGTERM stop the run; so do a cancel file in the run folder, and a lifeline that nobody holds any
+    more: a file that the sweep keeps locked while it lives.
+    """
+
+    def __init__(self, folder: RunFolder, lifeline: Path | None) -> None:
+        self.folder, self.lifeline = folder, lifeline
+        self._stopped: Stopped | None = None
+        self._over = threading.Event()
+
+    def start(self) -> None:
+        """Install the handlers and begin to watch. Call it in the main thread."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def stop(self) -> None:
+        """End watching: what comes now is too late to stop the run."""
+        self._over.set()
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        if self._stopped is None and not self._over.is_set():
+            reason, failure = self._reason(signal.Signals(number).name)
+            self._stopped = Stopped(reason, failure)
+            raise self._stopped
+
+    def _reason(self, name: str) -> tuple[str, str | None]:
+        if self.folder.file(CANCEL).exists():
+            return "cancelled by `runs cancel`", CANCELLED
+        if self.lifeline is not None and not is_locked(self.lifeline):
+            return "stopped, as its sweep is gone", None
+        end = os.environ.get("SLURM_JOB_END_TIME", "")
+        if end.isdigit() and time.time() > int(end) - 1:
+            return "stopped at the job's time limit", TIME_LIMIT
+        return f"stopped by {name}", None
+
+    def _watch(self) -> None:
+        while not self._over.wait(WATCH_S):
+            gone = self.lifeline is not None and not is_locked(self.lifeline)
+            if gone or self.folder.file(CANCEL).exists():
+                os.kill(os.getpid(), signal.SIGTERM)  # handled in the main thread
+                if not self._over.wait(GRACE_S):
+                    os._exit(128 + signal.SIGTERM)
+                return

@@ -1,0 +1,185 @@
+"""How far a run is, read from its folder with few bytes; for the status table and the live table. Needs no torch."""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from spfde_exp.errors import UserError
+from spfde_exp.store import SWEEPS, RunFolder, read_json
+
+RECENT = 5  # epochs whose median tells the speed: freezing makes the early ones slower
+ENDED = ("failed", "done")  # states that only a new attempt changes
+GOING = ("pending", "running")  # states in which somebody is, or will be, at work
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """State and progress of one run; its fields are the keys of ``status --json``.
+
+    Attributes:
+        settings: what the user asked for, as typed.
+        epoch: finished epochs, of `epochs`.
+        test_acc: percent, of the last finished epoch.
+        epoch_time_s: seconds per epoch, training and evaluation, median of the last few.
+        time_left_s: seconds until a running run is done, at this speed.
+        failure: class of the failure (`out_of_memory`, `nan_loss`, ...).
+        sweep: id of the sweep record that submitted it last.
+        sweep_files: ids of the sweep files that asked for it.
+    """
+
+    signature: str
+    state: str
+    settings: str
+    epoch: int
+    epochs: int | None
+    test_acc: float | None
+    epoch_time_s: float | None
+    time_left_s: float | None
+    attempt: int | None
+    host: str | None
+    pid: int | None
+    heartbeat: float | None
+    error: str | None
+    failure: str | None
+    sweep: str | None
+    sweep_files: tuple[str, ...]
+    slurm_job: str | None
+
+    @property
+    def trouble(self) -> str:
+        """The error in one line, led by its class; empty without one."""
+        return ": ".join(" ".join(part.split()) for part in (self.failure, self.error) if part)
+
+    @property
+    def total_s(self) -> float | None:
+        """Seconds that the whole run takes at its present speed."""
+        return self.epoch_time_s * self.epochs if self.epoch_time_s and self.epochs else None
+
+
+def last_rows(path: Path, count: int) -> list[dict[str, Any]]:
+    """The last `count` whole rows of a metrics.jsonl, oldest first, without reading what comes before them.
+
+    A torn last line is left out, as in `RunFolder.metrics`; without a file there are no rows.
+    """
+    size = 2048 * count  # a row takes 500 bytes or so
+    try:
+        with path.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            while True:
+                start = max(0, end - size)
+                file.seek(start)
+                rows = _whole_rows(file.read(end - start).splitlines()[1 if start else 0 :])
+                if len(rows) >= count or not start:
+                    return rows[-count:]
+                size *= 4
+    except OSError:
+        return []
+
+
+def _whole_rows(lines: Sequence[bytes]) -> list[dict[str, Any]]:
+    rows = []
+    for line in lines:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+class Reader:
+    """Reads runs again and again at little cost: what cannot have changed is not read twice."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, tuple[int, Any]] = {}
+        self._ended: dict[Path, tuple[tuple[int, ...], RunProgress]] = {}
+
+    def read(self, folder: RunFolder) -> RunProgress:
+        """How far the run of `folder` is now."""
+        stamp = tuple(_changed(folder.file(name)) for name in ("status.json", "summary.json", "config.yaml"))
+        before = self._ended.get(folder.path)
+        if before is not None and before[0] == stamp:
+            return before[1]
+        progress = self._read(folder)
+        if progress.state in ENDED:
+            self._ended[folder.path] = (stamp, progress)
+        return progress
+
+    def config(self, folder: RunFolder) -> dict[str, Any]:
+        """The resolved configuration of a run, empty where there is none.
+
+        Raises:
+            UserError: a newer version of this software wrote it.
+        """
+        config: dict[str, Any] = self._once(folder.file("config.yaml"), folder.config) or {}
+        return config
+
+    def _read(self, folder: RunFolder) -> RunProgress:
+        meta = self._once(folder.file("meta.json"), lambda: folder.json("meta")) or {}
+        state, status, summary = folder.state(), folder.json("status") or {}, folder.summary() or {}
+        rows = last_rows(folder.file("metrics.jsonl"), RECENT)
+        last = rows[-1] if rows else {}
+        error = status.get("error")
+        try:
+            config = self.config(folder)
+        except UserError as unreadable:
+            config, error = {}, str(unreadable)
+        epoch, epochs = int(last.get("epoch", -1)) + 1, config.get("epochs")
+        speed = _speed(rows)
+        return RunProgress(
+            signature=folder.signature,
+            state=state,
+            settings=" ".join(meta.get("overrides", [])) or self._planned(folder, status.get("sweep")),
+            epoch=epoch,
+            epochs=epochs,
+            test_acc=summary.get("test_acc", last.get("test_acc")),
+            epoch_time_s=speed,
+            time_left_s=speed * (epochs - epoch) if state == "running" and speed and epochs else None,
+            error=error,
+            sweep_files=sweep_files(config),
+            **{
+                key: status.get(key) for key in ("attempt", "host", "pid", "heartbeat", "failure", "sweep", "slurm_job")
+            },
+        )
+
+    def record(self, runs_dir: Path, sweep: str) -> dict[str, Any]:
+        """The record of a sweep, empty where there is none of that id."""
+        path = runs_dir / SWEEPS / sweep / "sweep.json"
+        record: dict[str, Any] = self._once(path, lambda: read_json(path)) or {}
+        return record
+
+    def _planned(self, folder: RunFolder, sweep: str | None) -> str:
+        """Settings of a run that never started: its sweep knows."""
+        runs = self.record(folder.path.parent, sweep).get("runs", {}) if sweep else {}
+        return str(runs.get(folder.signature, ""))
+
+    def _once(self, path: Path, load: Callable[[], Any]) -> Any:
+        changed = _changed(path)
+        before = self._files.get(path)
+        if before is None or before[0] != changed:
+            before = self._files[path] = (changed, load())
+        return before[1]
+
+
+def _changed(path: Path) -> int:
+    """Time of the last change in nanoseconds, 0 where there is no such file."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _speed(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    times = [row["epoch_time_s"] + row.get("eval_time_s", 0.0) for row in rows if "epoch_time_s" in row]
+    return median(times) if times else None
+
+
+def sweep_files(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Ids of the sweep files that asked for a run, from its configuration."""
+    named = config.get("sweep") or []
+    if isinstance(named, Mapping):  # one whole file: so wrote it version 0.1
+        named = [named.get("id")]
+    return tuple(str(name) for name in ([named] if isinstance(named, str) else named))
