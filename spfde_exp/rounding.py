@@ -2,6 +2,7 @@
 
 import math
 from decimal import ROUND_FLOOR, Decimal
+from functools import lru_cache
 
 
 def round_half_up(number: float) -> int:
@@ -15,6 +16,7 @@ def share_of(units: int, share: float) -> int:
     return _whole(Decimal(str(share)) * units)
 
 
+@lru_cache(maxsize=1 << 16)  # plans ask for few layers at few sparsities, again and again
 def kept_count(units: int, sparsity: float) -> int:
     """Units that stay of `units` at a sparsity: (1 - sparsity) x units, rounded half up, in decimal arithmetic."""
     return _whole((1 - Decimal(str(sparsity))) * units)

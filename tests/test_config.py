@@ -1,17 +1,21 @@
 """Typed, resolved configurations, and the signature that names a run."""
 
 import dataclasses
+from copy import deepcopy
 from dataclasses import asdict
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from spfde_exp import config as module
-from spfde_exp.config import compose, identity, resolve, signature, to_interval
+from spfde_exp.config import compose, explain, flatten, identity, resolve, signature, to_interval, to_schema, typed
 from spfde_exp.errors import UserError
 from spfde_exp.options import folder
+from spfde_exp.schema import Config
 
 EQUAL = [
     (["freeze=0.15"], ["freeze.target=0.15"]),
@@ -88,6 +92,54 @@ def test_resolving_twice_changes_nothing(overrides):
     once = compose(overrides)
     assert resolve(asdict(once)) == once
     assert resolve(yaml.safe_load(yaml.safe_dump(asdict(once)))) == once
+
+
+LEAVES = sorted(flatten(asdict(compose(["freeze=none"]))))
+VALUES = [
+    0,
+    1,
+    3.0,
+    2.5,
+    -1,
+    True,
+    None,
+    "auto",
+    "3",
+    "x",
+    "???",
+    "${seed}",
+    "${oc.select:epochs,5}",
+    [],
+    [1],
+    ["a"],
+    {},
+]
+
+
+@settings(max_examples=60)
+@given(st.dictionaries(st.sampled_from([*LEAVES, "typo", "optim.typo"]), st.sampled_from(VALUES), max_size=3))
+def test_conversion_is_omegaconfs(changes):
+    tree = asdict(BASE)
+    for key, value in changes.items():
+        group, _, name = key.rpartition(".")
+        target = tree[group] if group else tree
+        if isinstance(target, dict):
+            target[name] = value
+    try:
+        expected = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), deepcopy(tree)))
+    except OmegaConfBaseException as error:
+        with pytest.raises(OmegaConfBaseException) as told:
+            to_schema(tree)
+        assert explain(told.value) == explain(error)
+    else:
+        assert to_schema(tree) == expected
+
+
+def test_configurations_share_nothing():
+    one = typed(asdict(BASE))
+    one.dst.milestones.append(7)
+    one.optim.lr = 5.0
+    assert typed(asdict(BASE)) == BASE
 
 
 @given(st.integers(1, 400), st.sampled_from([1, 2, 5]))

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from spfde_exp.config import compose
 from spfde_exp.errors import UserError
@@ -153,6 +154,31 @@ def test_dense_without_anything() -> None:
 def test_impossible_plans_are_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         plan_of(*overrides)
+
+
+def test_runs_that_differ_in_the_seed_share_a_plan_and_others_do_not() -> None:
+    plan = plan_of(*TINY)
+    assert plan_of(*TINY, "seed=7", "optim.lr=0.3", "precision=bf16", "device=cpu") is plan
+    for override in ("sieve=0.2", "freeze=0.2", "sparsity=0.8", "optim.batch_size=16", "dst.every=1", "model.width=1"):
+        assert plan_of(*TINY, override) != plan
+
+
+def test_planning_draws_no_random_numbers() -> None:
+    state = torch.get_rng_state()
+    plan_of("model=resnet20", "model.width=0.3125")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_given_model_is_measured_itself() -> None:
+    narrow, wide = compose([]), compose(["model.width=1"])
+    assert make_plan(narrow, build_model(wide)).layers == make_plan(wide).layers != make_plan(narrow).layers
+
+
+def test_a_plan_is_not_changed_by_those_who_read_it() -> None:
+    plan = plan_of(*TINY)
+    plan.kept(0).clear()
+    plan.prediction().clear()
+    assert plan.kept(0) and plan.prediction()
 
 
 def test_a_hold_out_leaves_fewer_to_train() -> None:

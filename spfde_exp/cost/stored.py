@@ -1,40 +1,34 @@
-"""Memory as PyTorch executes a step: dense weights, and what autograd really keeps."""
+"""What autograd really keeps for the backward pass of a step, as PyTorch executes it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from spfde_exp.cost.layers import modes_kept
-from spfde_exp.cost.memory import WORD
 
 
-def saved_bytes(model: nn.Module, example_shape: Sequence[int], batch_size: int, frozen: int = 0) -> int:
-    """Bytes that autograd keeps for the backward pass of a batch, with the `frozen` leading blocks at rest.
+@dataclass(frozen=True)
+class Saved:
+    """Bytes that autograd keeps for the backward pass: a line in the examples of the batch."""
 
-    Measured on batches of two and three examples and extrapolated; parameters and buffers are not counted, and
-    storage that several tensors share counts once. The model's buffers and gradients stay as they were.
+    fixed: int
+    per_example: int
+
+    def batch(self, examples: int) -> int:
+        """Bytes for a batch of `examples`."""
+        return self.fixed + examples * self.per_example
+
+
+def saved_bytes(model: nn.Module, example_shape: Sequence[int], frozen: int = 0) -> Saved:
+    """What autograd keeps of batches of images (C, H, W), with the `frozen` leading blocks at rest.
+
+    Measured on batches of two and three examples; parameters and buffers are not counted, and storage that several
+    tensors share counts once. The model's buffers and gradients stay as they were.
     """
-    small, large = (_saved(model, example_shape, examples, frozen) for examples in (2, 3))
-    return small + (batch_size - 2) * (large - small)
-
-
-def peak_bytes(
-    model: nn.Module, example_shape: Sequence[int], batch_size: int, masked_weights: int, largest_output: int
-) -> int:
-    """Predicted peak of live tensor bytes in a training step without frozen blocks, at fp32.
-
-    Weights, momentum, buffers and one byte per masked weight stand throughout; at the turn from forward to backward
-    everything saved is there, and two gradients of the largest activation.
-
-    Args:
-        masked_weights: weights under a mask.
-        largest_output: elements of the largest layer output of one example.
-    """
-    parameters = sum(p.numel() for p in model.parameters())
-    buffers = sum(b.numel() * b.element_size() for b in model.buffers())
-    standing = 2 * WORD * parameters + buffers + masked_weights
-    return standing + saved_bytes(model, example_shape, batch_size) + 2 * WORD * batch_size * largest_output
+    two, three = (_saved(model, example_shape, examples, frozen) for examples in (2, 3))
+    return Saved(fixed=two - 2 * (three - two), per_example=three - two)
 
 
 def _saved(model: nn.Module, example_shape: Sequence[int], examples: int, frozen: int) -> int:

@@ -1,5 +1,6 @@
 """A freeze plan: how many leading blocks rest in each epoch, known before training starts."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +32,7 @@ class FreezePlan:
         cls, epochs: int, blocks: Sequence[str], shares: Sequence[float], freeze_epochs: Sequence[int]
     ) -> "FreezePlan":
         """A plan that freezes block k for good at `freeze_epochs[k]` (ascending)."""
-        frozen = tuple(sum(epoch >= start for start in freeze_epochs) for epoch in range(epochs))
+        frozen = tuple(bisect_right(freeze_epochs, epoch) for epoch in range(epochs))
         return cls(frozen, tuple(blocks), tuple(shares))
 
     @property
@@ -62,7 +63,8 @@ class FreezePlan:
             density: density trained per epoch; None counts every epoch alike (flat, as Table A4 does).
         """
         weight = [1.0] * self.epochs if density is None else list(density)
-        saved = sum(sum(self.shares[:depth]) * w for depth, w in zip(self.frozen, weight, strict=True))
+        heads = [sum(self.shares[:depth]) for depth in range(len(self.shares) + 1)]
+        saved = sum(heads[depth] * w for depth, w in zip(self.frozen, weight, strict=True))
         return BACKWARD_SHARE * saved / sum(weight)
 
     def ranges(self) -> list[dict[str, Any]]:

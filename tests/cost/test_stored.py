@@ -28,14 +28,14 @@ class Net(nn.Module):
 def test_saved_bytes_by_hand():
     # per example: the input (16), the ReLU's output, which is also the linear layer's input (32), and what the
     # loss keeps of 3 logits (its input and its output of 1)
-    assert saved_bytes(Net(), (1, 4, 4), 10) == 10 * 4 * (16 + 32 + 3 + 1)
+    assert saved_bytes(Net(), (1, 4, 4)).batch(10) == 10 * 4 * (16 + 32 + 3 + 1)
 
 
 def test_measuring_leaves_the_model_as_it_was():
     model = build_model(compose()).eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     state = torch.get_rng_state()
-    saved_bytes(model, (1, 8, 8), 32)
+    saved_bytes(model, (1, 8, 8))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not any(module.training for module in model.modules())
     assert torch.equal(torch.get_rng_state(), state)
@@ -43,7 +43,7 @@ def test_measuring_leaves_the_model_as_it_was():
 
 def test_frozen_blocks_keep_less():
     model = build_model(compose())
-    sizes = [saved_bytes(model, (1, 8, 8), 32, frozen) for frozen in range(7)]
+    sizes = [saved_bytes(model, (1, 8, 8), frozen).batch(32) for frozen in range(7)]
     assert all(later < earlier for earlier, later in itertools.pairwise(sizes))
 
 

@@ -1,0 +1,178 @@
+"""Everything that will happen in a run, as data: sparsity, freezing and sieving schedules, and what they cost."""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from spfde_exp.cost.flops import dense_training_flops, epoch_flops, forward_flops, paper_training_flops
+from spfde_exp.cost.layers import Layer
+from spfde_exp.cost.memory import Memory, epoch_memory, mest_memory
+from spfde_exp.freeze.plan import FreezePlan
+from spfde_exp.rounding import kept_count
+from spfde_exp.sparse.schedule import SparsitySchedule
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What all epochs of one trained sparsity and one frozen prefix have in common.
+
+    Attributes:
+        kept: weights kept in each masked layer; a frozen layer rests at the target.
+        flops: training FLOPs of an epoch.
+        memory: training memory.
+    """
+
+    kept: dict[str, int]
+    flops: int
+    memory: Memory
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """The schedules of a run and the sizes they act on.
+
+    Attributes:
+        layers: every weight layer with its cost.
+        prunable: names of the masked layers; empty for dense training.
+        schedule: sparsity per epoch and its updates.
+        freeze: frozen leading blocks per epoch.
+        examples: size of the training set, before sieving.
+        removed: examples left out by sieving at any time.
+        exchanged: examples exchanged at each sieve update.
+        sieve_every: epochs between two sieve updates; 0 without sieving.
+        batch_size: examples per step.
+        other_params: parameters that are no layer's weight (biases, BN), per block index or None.
+        peak_bytes: predicted peak of live tensor bytes as PyTorch executes a step.
+    """
+
+    layers: tuple[Layer, ...]
+    prunable: tuple[str, ...]
+    schedule: SparsitySchedule
+    freeze: FreezePlan
+    examples: int
+    removed: int
+    exchanged: int
+    sieve_every: int
+    batch_size: int
+    other_params: dict[int | None, int]
+    peak_bytes: int
+
+    @property
+    def epochs(self) -> int:
+        """Length of the run."""
+        return self.freeze.epochs
+
+    @cached_property
+    def phases(self) -> dict[tuple[float, int], Phase]:
+        """Trained sparsity and frozen blocks -> phase, in the order of their first epochs."""
+        pairs = dict.fromkeys(zip(self.schedule.trained, self.freeze.frozen, strict=True))
+        return {pair: self._phase(*pair) for pair in pairs}
+
+    def _phase(self, trained: float, frozen: int) -> Phase:
+        kept, masked = {}, set(self.prunable)
+        for layer in self.layers:
+            if layer.name in masked:
+                resting = layer.block is not None and layer.block < frozen
+                kept[layer.name] = kept_count(layer.weights, self.schedule.target if resting else trained)
+        flops = epoch_flops(self.layers, kept, frozen, self.examples - self.removed)
+        return Phase(kept, flops, epoch_memory(self.layers, kept, frozen, self.batch_size, self.other_params))
+
+    def phase(self, epoch: int) -> Phase:
+        """The phase that `epoch` belongs to."""
+        return self.phases[self.schedule.trained[epoch], self.freeze.frozen[epoch]]
+
+    def kept(self, epoch: int) -> dict[str, int]:
+        """Weights kept in each masked layer while `epoch` is trained; a frozen layer rests at the target."""
+        return dict(self.phase(epoch).kept)
+
+    def final_kept(self) -> dict[str, int]:
+        """Weights kept in each masked layer at the end."""
+        return {
+            layer.name: kept_count(layer.weights, self.schedule.target)
+            for layer in self.layers
+            if layer.name in self.prunable
+        }
+
+    def sieve_updates(self) -> range:
+        """Epochs at whose start the partial training set has just changed."""
+        return range(self.sieve_every, self.epochs, self.sieve_every) if self.sieve_every else range(0)
+
+    def epoch_flops(self, epoch: int) -> int:
+        """Predicted training FLOPs of one epoch."""
+        return self.phase(epoch).flops
+
+    def memory(self, epoch: int) -> Memory:
+        """Predicted training memory during one epoch."""
+        return self.phase(epoch).memory
+
+    def prediction(self) -> dict[str, Any]:
+        """What the run will cost, with the keys of summary.json.
+
+        `train_flops_simulated` is what kernels compute that know masks only as zeros: frozen blocks and sieved
+        examples are saved, masked weights are not.
+        """
+        return dict(self._prediction)
+
+    @cached_property
+    def _prediction(self) -> dict[str, Any]:
+        final = self.final_kept()
+        weights = {layer.name: layer.weights for layer in self.layers}
+        params = sum(weights.values()) + sum(self.other_params.values())
+        masked = sum(weights[name] for name in self.prunable)
+        active = params - masked + sum(final.values())
+        dense = dense_training_flops(self.layers, self.examples, self.epochs)
+        freeze = self.freeze.reduction()
+        density = [1 - sparsity for sparsity in self.schedule.trained]
+        sieve = self.removed / self.examples
+        densest = max(self.phases.values(), key=lambda phase: sum(phase.kept.values()))
+        epochs = [self.phase(epoch) for epoch in range(self.epochs)]
+        depths = Counter(self.freeze.frozen)
+        return {
+            "sparsity": 1 - sum(final.values()) / masked if masked else 0.0,
+            "sparsity_overall": 1 - active / params,
+            "params": params,
+            "params_active": active,
+            "train_flops": sum(phase.flops for phase in epochs),
+            "train_flops_dense": dense,
+            "train_flops_simulated": sum(
+                count * epoch_flops(self.layers, {}, depth, self.examples - self.removed)
+                for depth, count in depths.items()
+            ),
+            "train_flops_paper": paper_training_flops(dense, self.schedule.mean_density, freeze, sieve),
+            "flops_reduction_freeze": freeze,
+            "flops_reduction_freeze_trained": self.freeze.reduction(density),
+            "flops_reduction_sieve": sieve,
+            "flops_reduction_total": 1 - (1 - freeze) * (1 - sieve),
+            "inference_flops": forward_flops(self.layers, final),
+            "memory_avg_bytes": sum(phase.memory.figure_4 for phase in epochs) / len(epochs),
+            "memory_min_bytes": epochs[-1].memory.figure_4,
+            "memory_peak_predicted_bytes": self.peak_bytes,
+            "memory_mest_bytes": mest_memory(self.layers, densest.kept),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contents of plan.json."""
+        return {
+            "freeze": {"frozen_blocks": list(self.freeze.frozen), "blocks": self.freeze.ranges()},
+            "sparsity": {
+                "target": self.schedule.target,
+                "trained": list(self.schedule.trained),
+                "updates": {
+                    str(epoch): {"prune_to": update.prune_to, "grow_to": update.grow_to}
+                    for epoch, update in sorted(self.schedule.updates.items())
+                },
+                "layers": self.final_kept(),
+            },
+            "sieve": {
+                "examples": self.examples,
+                "removed": self.removed,
+                "exchanged": self.exchanged,
+                "updates": list(self.sieve_updates()),
+            },
+            "memory": {
+                "first_epoch": self.memory(0).components(),
+                "last_epoch": self.memory(self.epochs - 1).components(),
+            },
+            "prediction": self.prediction(),
+        }
