@@ -70,7 +70,7 @@ class OptionSource(ConfigSource):
         group, _, name = config_path.removesuffix(".yaml").partition("/")
         config: Any
         if group == "sweep" and self.is_config(config_path):
-            config = OmegaConf.load(folder("sweeps") / f"{name}.yaml")
+            config = OmegaConf.create({name: None})  # its key `sweep` lists the ids: of several files, all
         elif self.is_config(config_path):
             zero, base, key = RATIO_GROUPS[group]
             number = float(name)
