@@ -13,6 +13,7 @@ from spfde_exp.store import SWEEPS, RunFolder, read_json
 
 RECENT = 5  # epochs whose median tells the speed: freezing makes the early ones slower
 ENDED = ("failed", "done")  # states that only a new attempt changes
+FROM_STATUS = ("attempt", "host", "pid", "heartbeat", "failure", "sweep", "slurm_job")
 GOING = ("pending", "running")  # states in which somebody is, or will be, at work
 
 
@@ -72,9 +73,9 @@ def last_rows(path: Path, count: int) -> list[dict[str, Any]]:
             while True:
                 start = max(0, end - size)
                 file.seek(start)
-                rows = _whole_rows(file.read(end - start).splitlines()[1 if start else 0 :])
-                if len(rows) >= count or not start:
-                    return rows[-count:]
+                lines = file.read(end - start).splitlines()[1 if start else 0 :]
+                if len(lines) > count or not start:
+                    return _whole_rows(lines[-count - 1 :])[-count:]
                 size *= 4
     except OSError:
         return []
@@ -140,9 +141,7 @@ class Reader:
             time_left_s=speed * (epochs - epoch) if state == "running" and speed and epochs else None,
             error=error,
             sweep_files=sweep_files(config),
-            **{
-                key: status.get(key) for key in ("attempt", "host", "pid", "heartbeat", "failure", "sweep", "slurm_job")
-            },
+            **{key: status.get(key) for key in FROM_STATUS},
         )
 
     def record(self, runs_dir: Path, sweep: str) -> dict[str, Any]:

@@ -1,66 +1,116 @@
-"""`python -m spfde_exp.status`: the runs of a folder and how far they are. Needs no torch."""
+"""`python -m spfde_exp.status`: the runs of a folder and how far they are. Needs no torch and writes nothing."""
 
+import argparse
 import json
 import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+
+from rich.console import Console
+from rich.live import Live
 
 from spfde_exp.cli import OneLineParser, guarded
-from spfde_exp.errors import UserError
+from spfde_exp.launch.board import Total, board, combined_pace, progress_cells, sweep_left, telling
+from spfde_exp.launch.sweep import SILENT
 from spfde_exp.launch.table import print_table
-from spfde_exp.store import RunFolder
+from spfde_exp.progress import ENDED, GOING, Reader, RunProgress
+from spfde_exp.selection import Filters, add_filters, filters, select
+
+WATCH_S = 2.0  # between two looks
+FIRST = ("running", "failed", "stale", "pending", "done", "new")  # what --watch shows first where not all fits
 
 
-def describe(folder: RunFolder) -> dict[str, Any]:
-    """State and progress of one run, for the table and for --json."""
-    meta, status, summary = (folder.json(name) or {} for name in ("meta", "status", "summary"))
-    trouble = status.get("error")
-    try:
-        config = folder.config() or {}
-    except UserError as error:
-        config, trouble = {}, str(error)
-    rows = folder.metrics()
-    last = rows[-1] if rows else {}
-    return {
-        "signature": folder.signature,
-        "state": folder.state(),
-        "settings": " ".join(meta.get("overrides", [])),
-        "epoch": len(rows),
-        "epochs": config.get("epochs"),
-        "test_acc": summary.get("test_acc", last.get("test_acc")),
-        "attempt": status.get("attempt"),
-        "host": status.get("host"),
-        "pid": status.get("pid"),
-        "heartbeat": status.get("heartbeat"),
-        "error": trouble,
-    }
+def look(runs_dir: Path, wanted: Filters, reader: Reader) -> list[RunProgress]:
+    """The chosen runs, by signature."""
+    return [run for _, run in select(runs_dir, wanted, reader)]
 
 
-def find_runs(runs_dir: Path) -> list[RunFolder]:
-    """The run folders of `runs_dir`, by signature.
-
-    Raises:
-        UserError: there is no such folder.
-    """
-    if not runs_dir.is_dir():
-        raise UserError(f"--runs {runs_dir} is no folder; name the runs_dir of your runs")
-    paths = {path.parent for name in ("config.yaml", "status.json") for path in runs_dir.glob(f"*/{name}")}
-    return [RunFolder(path) for path in sorted(paths)]
-
-
-def show(runs_dir: Path, as_json: bool) -> None:
-    """Print every run of `runs_dir`."""
-    found = [describe(folder) for folder in find_runs(runs_dir)]
+def show(found: Sequence[RunProgress], as_json: bool) -> None:
+    """Print runs, as a table or as one JSON list."""
     if as_json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps([asdict(run) for run in found], indent=1))
         return
     rows = []
     for run in found:
-        accuracy = "" if run["test_acc"] is None else f"{run['test_acc']:.2f} %"
-        progress = f"{run['epoch']}/{run['epochs']}"
-        rows.append([run["signature"], run["settings"], run["state"], progress, accuracy, run["error"] or ""])
-    done = sum(run["state"] == "done" for run in found)
-    print_table(f"{done} of {len(found)} runs done", ("run", "settings", "state", "epoch", "accuracy", "error"), rows)
+        numbers = progress_cells(run.epoch, run.epochs, run.test_acc, run.epoch_time_s, run.time_left_s)
+        rows.append([run.signature, label(run), run.state, *numbers, run.trouble])
+    columns = ("run", "settings", "state", "epoch", "accuracy", "s/epoch", "left", "error")
+    print_table(total(found).text(), columns, rows)
+
+
+def label(run: RunProgress) -> str:
+    """The settings that tell a run from others, in the words of its sweep."""
+    return " ".join(word for word in run.settings.split() if not word.startswith(SILENT))
+
+
+def total(found: Sequence[RunProgress]) -> Total:
+    """The runs as a whole; what waits is taken to need the mean time of those that are known."""
+    known = [run.total_s for run in found if run.total_s is not None]
+    waiting = sum(run.state == "pending" for run in found)
+    running = [run for run in found if run.state == "running"]
+    left = sweep_left(
+        [run.time_left_s for run in running],
+        [sum(known) / len(known) if known else None] * waiting,
+        max(1, len(running)),
+    )
+    return Total(
+        states=Counter(run.state for run in found),
+        runs=len(found),
+        epoch=sum(run.epoch for run in found),
+        epochs=sum(run.epochs or 0 for run in found),
+        epoch_time_s=combined_pace([run.epoch_time_s for run in running]),
+        time_left_s=left if running else None,
+    )
+
+
+def watch(runs_dir: Path, wanted: Filters, as_json: bool, interval_s: float = WATCH_S) -> None:
+    """Show runs until none is running or pending: a table on a terminal, elsewhere a line per change of a state."""
+    reader, console = Reader(), Console()
+    if as_json or not console.is_terminal or console.is_dumb_terminal:
+        _watch_lines(runs_dir, wanted, reader, as_json, interval_s)
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            found = look(runs_dir, wanted, reader)
+            labels = telling({run.signature: label(run) for run in found})
+            rows = [(run, labels[run.signature]) for run in sorted(found, key=_interest)]
+            live.update(board(rows, total(found), console.size.height), refresh=True)
+            if not _going(found):
+                return
+            time.sleep(interval_s)
+
+
+def _watch_lines(runs_dir: Path, wanted: Filters, reader: Reader, as_json: bool, interval_s: float) -> None:
+    states: dict[str, str] = {}
+    while True:
+        found = look(runs_dir, wanted, reader)
+        for run in found:
+            if states.get(run.signature) != run.state:
+                states[run.signature] = run.state
+                print(json.dumps(asdict(run)) if as_json else _line(run), flush=True)
+        if not _going(found):
+            break
+        time.sleep(interval_s)
+    if not as_json:
+        print(total(found).text())
+
+
+def _line(run: RunProgress) -> str:
+    epoch, accuracy, _, left = progress_cells(run.epoch, run.epochs, run.test_acc, run.epoch_time_s, run.time_left_s)
+    parts = (run.signature, run.state, f"epoch {epoch}", accuracy, left and f"{left} left", run.trouble, label(run))
+    return "  ".join(part for part in parts if part)
+
+
+def _interest(run: RunProgress) -> tuple[int, float]:
+    """What is at work first, then what needs a person, then what ended last."""
+    rank = FIRST.index(run.state) if run.state in FIRST else len(FIRST)
+    return rank, -(run.heartbeat or 0.0) if run.state in ENDED else 0.0
+
+
+def _going(found: Sequence[RunProgress]) -> bool:
+    return any(run.state in GOING for run in found)
 
 
 def main() -> None:
@@ -68,16 +118,20 @@ def main() -> None:
 
     def command() -> None:
         parser = OneLineParser(prog="python -m spfde_exp.status", description="Show the runs of a folder.")
-        parser.add_argument("--runs", type=Path, default=Path("runs"), help="the runs_dir to look at (default: runs)")
+        add_filters(parser)
         parser.add_argument("--json", action="store_true", help="print one JSON list instead of a table")
         parser.add_argument(
-            "--watch", action="store_true", help="print again every 2 seconds until all runs have ended"
+            "--watch",
+            action="store_true",
+            help="until all runs have ended: on a terminal a table that follows them, elsewhere a line (with --json "
+            "an object) for each run and whenever its state changes",
         )
-        arguments = parser.parse_args()
-        show(arguments.runs, arguments.json)
-        while arguments.watch and any(f.state() in ("running", "pending") for f in find_runs(arguments.runs)):
-            time.sleep(2)
-            show(arguments.runs, arguments.json)
+        arguments: argparse.Namespace = parser.parse_intermixed_args()
+        wanted = filters(arguments)
+        if arguments.watch:
+            watch(arguments.runs, wanted, arguments.json)
+        else:
+            show(look(arguments.runs, wanted, Reader()), arguments.json)
 
     guarded(command)
 

@@ -4,13 +4,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import settings
+
+from spfde_exp.store import RunFolder
 
 settings.register_profile("project", database=None, deadline=None)
 settings.load_profile("project")
@@ -58,6 +60,34 @@ def run_cli() -> RunCli:
         )
 
     return run
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., RunFolder]:
+    """A run folder in `tmp_path`, made by hand: in any state but running, which needs a process that trains it."""
+
+    def make(
+        signature: str,
+        state: str = "done",
+        rows: int = 3,
+        config: Mapping[str, Any] | None = None,
+        settings: str = "seed=0",
+        **status: Any,
+    ) -> RunFolder:
+        folder = RunFolder(tmp_path / signature)
+        folder.path.mkdir()
+        folder.write_config({"epochs": 4, "seed": 0, "sweep": None, **(config or {})})
+        folder.write_json("meta", {"overrides": settings.split()})
+        for epoch in range(rows):
+            row = {"epoch": epoch, "test_acc": 50.0 + epoch, "epoch_time_s": 2.0, "eval_time_s": 0.5}
+            folder.append_metrics(row)
+        if state != "new":
+            folder.set_status(state, **status)
+        if state == "done":
+            folder.write_json("summary", {"test_acc": 50.0 + rows - 1})
+        return folder
+
+    return make
 
 
 @pytest.fixture

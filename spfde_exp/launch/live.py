@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -57,7 +58,7 @@ class LiveTable:
         self._before: set[str] | None = None  # what was done when the sweep began
         self._looked, self._summarised = float("-inf"), time.monotonic()
         self._live: Live | None = None
-        self._handlers: list[logging.StreamHandler[object]] = []
+        self._handlers: list[logging.StreamHandler[Any]] = []
         console = Console(stderr=True)
         if console.is_terminal and not console.is_dumb_terminal:
             self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)

@@ -6,8 +6,11 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from spfde_exp.store import RunFolder
+
+ENDLESS = 10_000  # columns of a pipe
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -16,8 +19,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < 3 else "right", no_wrap=not sys.stdout.isatty())
     for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+        table.add_row(*map(Text, row))  # not markup: a setting may have brackets
+    Console(width=None if sys.stdout.isatty() else ENDLESS).print(table)
 
 
 def closing_row(folder: RunFolder, label: str, outcome: float | Exception | None) -> list[str]:
