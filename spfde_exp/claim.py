@@ -46,15 +46,19 @@ class Claim:
             Taken: somebody does already.
             UserError: the file system has no locks.
         """
-        self.lock()
+        gone = self.lock()
         try:
-            self._next_number()
+            self._make(gone + 1)
         except BaseException:
             self._lock.release()
             raise
 
-    def lock(self) -> None:
-        """Keep other owners away for a short write, without becoming one. Raises as `take`."""
+    def lock(self) -> int:
+        """Keep other owners of this host away for a short write. Raises as `take`.
+
+        Returns:
+            The number of the last owner, who is gone; 0 where there was none.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             if not self._lock.take():
@@ -63,9 +67,11 @@ class Claim:
             raise UserError(
                 f"{self.folder} cannot be locked ({error.strerror}); choose a runs_dir on a file system with locks"
             ) from error
-        if self._alive_elsewhere(self._newest()):
+        last = self._newest()
+        if self._alive_elsewhere(last):
             self._lock.release()
             raise self._taken()
+        return last
 
     def release(self) -> None:
         """Let go."""
@@ -92,8 +98,7 @@ class Claim:
     def _file(self, number: int) -> Path:
         return self.folder / f".owner.{number}"
 
-    def _next_number(self) -> None:
-        number = self._newest() + 1
+    def _make(self, number: int) -> None:
         mine = self._file(number)
         record = {"host": socket.gethostname(), "pid": os.getpid(), "slurm_job": slurm_job()}
         handle, name = tempfile.mkstemp(dir=self.folder, prefix=".owner-")
@@ -115,7 +120,7 @@ class Claim:
 
     def _alive_elsewhere(self, number: int) -> bool:
         record = self._record(number)
-        if not record or record.get("released") or record.get("host") == socket.gethostname():
+        if not number or record.get("released") or record.get("host") == socket.gethostname():
             return False  # of this host: we have its lock, so it is gone
         if record.get("slurm_job") and record["slurm_job"] == slurm_job():
             return False  # this very job before it was put back into the queue

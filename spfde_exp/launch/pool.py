@@ -210,16 +210,16 @@ class Pool:
 
 def _died(task: Task, job: "submitit.Job[Any]") -> str | None:
     """Why a job that has ended did not finish its run, put down in its status; None if it did."""
-    error = job.exception()
-    if error is None:
+    told = job.paths.result_pickle.exists()  # submitit would wait for that of a killed process
+    error = job.exception() if told else None
+    if told and error is None:
         return None
     status = task.folder.json("status") or {}
     if status.get("error") and status.get("state") in ("failed", "pending"):
         return str(status["error"])
-    lines = str(error).strip().splitlines() or [type(error).__name__]
     reason = f"its process was killed: see {task.folder.file('submitit')}"
-    if "Error: " in lines[-1]:  # before it owned the run
-        reason = lines[-1].split("UserError: ")[-1]
+    if error is not None:  # before it owned the run; the last line of a traceback
+        reason = str(error).strip().splitlines()[-1].split("UserError: ")[-1]
     with suppress(UserError), task.folder.locked():
         task.folder.bury(CRASH, reason)
         task.folder.set_status("failed", error=reason, failure=CRASH)
