@@ -96,7 +96,7 @@ def drop(folder: RunFolder) -> None:
     """
     with folder.locked():
         status = folder.json("status") or {}
-        if folder.summary() is None and status.get("failure") != CANCELLED:
+        if folder.summary() is None and (status.get("state"), status.get("failure")) != ("failed", CANCELLED):
             folder.bury(CANCELLED, REASON)
             folder.set_status("failed", error=REASON, failure=CANCELLED)
 

@@ -53,9 +53,12 @@ def remove(folder: RunFolder, done: bool) -> None:
     Raises:
         UserError: it is finished and may not be, or somebody works at it by now.
     """
-    with folder.locked():  # nobody begins to train it in between
-        if why := _protected(folder.state(), done):
-            raise UserError(f"run {folder.signature} is kept: {why}")
+    status = folder.json("status")
+    if why := _protected(folder.state(), done):
+        raise UserError(f"run {folder.signature} is kept: {why}")
+    with folder.locked():  # nobody begins to train it from here on
+        if folder.json("status") != status:
+            raise UserError(f"run {folder.signature} is kept: somebody was at it just now")
         grave = folder.path.parent / REMOVED / f"{folder.signature}-{token_hex(4)}"
         grave.parent.mkdir(exist_ok=True)
         folder.path.rename(grave)
