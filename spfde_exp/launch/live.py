@@ -90,7 +90,8 @@ class LiveTable:
         if self._before is None:
             self._before = self.folders.keys() - going
         started = [name for name in running if name not in self._running]
-        ended = [name for name in self.folders if name not in going | self._ended.keys() | self._before]
+        known = going | self._ended.keys() | self._before
+        ended = [name for name in self.folders if name not in known]
         if not started and not ended and time.monotonic() - self._looked < REFRESH_S:
             return
         self._looked, self._waiting = time.monotonic(), tuple(waiting)
