@@ -101,7 +101,7 @@ def test_all_must_be_said(make_run, call):
 
 
 @pytest.fixture
-def slurm(tmp_path_factory, monkeypatch):
+def fake_slurm(tmp_path_factory, monkeypatch):
     """A Slurm whose queue has the jobs 7_0 and 7_1; the file with the arguments of its `scancel`."""
     path = tmp_path_factory.mktemp("slurm")
     calls = path / "calls"
@@ -112,17 +112,17 @@ def slurm(tmp_path_factory, monkeypatch):
     return calls
 
 
-def test_a_slurm_job_is_cancelled_with_the_last_of_its_runs(make_run, call, slurm, monkeypatch):
+def test_a_slurm_job_is_cancelled_with_the_last_of_its_runs(make_run, call, fake_slurm, monkeypatch):
     monkeypatch.setattr("spfde_exp.slurm_queue._seen", (float("-inf"), None))
     for name, job in (("aaaa", "7_0"), ("bbbb", "7_1"), ("cccc", "7_1")):
         make_run(name, "pending", slurm_job=job)
     call("cancel", "aaaa", "bbbb")
-    assert slurm.read_text() == "7_0\n"
+    assert fake_slurm.read_text() == "7_0\n"
     call("cancel", "cccc")
-    assert slurm.read_text() == "7_0\n7_1\n"
+    assert fake_slurm.read_text() == "7_0\n7_1\n"
 
 
-def test_a_job_counts_its_unfinished_runs_only(make_run, slurm, tmp_path, monkeypatch):
+def test_a_job_counts_its_unfinished_runs_only(make_run, fake_slurm, tmp_path, monkeypatch):
     monkeypatch.setattr("spfde_exp.slurm_queue._seen", (float("-inf"), None))
     done, waits = make_run("aaaa", "done", slurm_job="7_0"), make_run("bbbb", "pending", slurm_job="7_0")
     everyone = select(tmp_path, Filters(), Reader())

@@ -137,6 +137,8 @@ def test_the_plan_can_be_looked_at_first(trained, call, capsys):
 
 def test_launchers_are_named_as_in_a_sweep():
     assert isinstance(launcher([INLINE]), Inline)
-    local = launcher(["hydra.launcher.slots=3", "hydra.launcher.retries=2"])
+    local = launcher(["hydra.launcher.retries=2"])
     assert isinstance(local, Local)
-    assert (local.slots, local.retries) == (3, 2)
+    assert local.retries == 2
+    with pytest.raises(UserError, match=r"hydra\.launcher\.retries=-1 is impossible"):
+        launcher(["hydra.launcher.retries=-1"])
