@@ -45,19 +45,23 @@ def main() -> None:
 
 def task(raw: DictConfig) -> float | None:
     """One composed run: train it, or say what it would be."""
+    if not _is_sweep() and ("sweep" in raw or "cell" in raw):
+        raise UserError("+sweep= names many runs; add -m to run them all")
     config = resolve(raw)
     overrides = _task_overrides()
-    if config.sweep is not None and not _is_sweep():
-        raise UserError("+sweep= names many runs; add -m to run them all")
     if config.dry_run:
-        from spfde_exp.launch.sweep import Run, show_plan
-        from spfde_exp.store import RunFolder
+        from spfde_exp.launch.sweep import show_plan
 
-        show_plan([Run(RunFolder.of(config), overrides, config)])
+        show_plan([(overrides, config)])
         return None
+    from spfde_exp.launch.signals import StopWatch
     from spfde_exp.run import train
+    from spfde_exp.store import CANCEL, RunFolder
 
-    return train(config, overrides)
+    folder = RunFolder.of(config)
+    folder.file(CANCEL).unlink(missing_ok=True)  # of an earlier run; this one is wanted
+    with StopWatch(folder):
+        return train(config, overrides)
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -73,11 +77,11 @@ def guarded(command: Callable[[], Any]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing a page of its own
     try:
         command()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         if full:
             raise
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
+        print(f"{interrupt or 'interrupted'}; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(143 if "SIGTERM" in str(interrupt) else 130)
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from rich.live import Live
 
 from spfde_exp.cli import OneLineParser, guarded
 from spfde_exp.launch.board import Total, board, combined_pace, progress_cells, sweep_left, telling
-from spfde_exp.launch.sweep import SILENT
+from spfde_exp.launch.jobs import SILENT
 from spfde_exp.launch.table import print_table
 from spfde_exp.progress import ENDED, GOING, Reader, RunProgress
 from spfde_exp.selection import Filters, add_filters, filters, select
@@ -129,7 +130,10 @@ def main() -> None:
         arguments: argparse.Namespace = parser.parse_intermixed_args()
         wanted = filters(arguments)
         if arguments.watch:
-            watch(arguments.runs, wanted, arguments.json)
+            try:
+                watch(arguments.runs, wanted, arguments.json)
+            except KeyboardInterrupt:  # whoever watches has seen enough; no run notices
+                sys.exit(130)
         else:
             show(look(arguments.runs, wanted, Reader()), arguments.json)
 

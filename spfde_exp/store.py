@@ -14,17 +14,19 @@ from typing import Any
 
 import yaml
 
-from spfde_exp.claim import HEARTBEAT_S, STALE_S, Claim, Taken
+from spfde_exp.claim import HEARTBEAT_S, STALE_S, Claim, Taken, slurm_job
 from spfde_exp.config import SCHEMA_VERSION, signature
 from spfde_exp.errors import UserError
-from spfde_exp.failure import CRASH, classify
+from spfde_exp.failure import CANCELLED, CRASH, Stopped, classify
 from spfde_exp.locks import is_locked
 from spfde_exp.schema import Config
+from spfde_exp.slurm_ending import Ending, ending
 from spfde_exp.slurm_queue import queued
 
 # ten times as fast where PyYAML has its C part; status reads a thousand configurations
 LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SWEEPS = ".sweeps"  # folder of the sweeps' records, in runs_dir
+SLURM_LOGS = "slurm"  # folder of a sweep's Slurm jobs, in its record
 CANCEL = ".cancel"  # whoever trains a run with this file, or is about to, drops it
 ALIVE = "alive"  # a sweep that still has runs to start touches this file of its record
 
@@ -168,7 +170,8 @@ class RunFolder:
             return "new"
         state = str(status.get("state"))
         if state == "done" or state == "running" and not self._works(status):
-            return "stale"  # done without a summary: killed between the two
+            # done without a summary: killed between the two
+            return "pending" if state == "running" and _in_queue(status) else "stale"
         if state == "pending" and not self._waits(status):
             return "stale"
         return state
@@ -176,17 +179,23 @@ class RunFolder:
     def _works(self, status: dict[str, Any]) -> bool:
         if status.get("host") == socket.gethostname():
             return is_locked(self.file(".lock"))  # a process id alone may have been used again
-        if status.get("slurm_job") and queued(status["slurm_job"]) is False:
+        if _in_queue(status) is False:
             return False
         return time.time() - float(status.get("heartbeat") or 0) < STALE_S
 
     def _waits(self, status: dict[str, Any]) -> bool:
         if status.get("slurm_job"):
-            return queued(status["slurm_job"]) is not False
+            return _in_queue(status) is not False
         if status.get("host") == socket.gethostname():
             return _process_exists(status.get("pid"))
         alive = self.path.parent / SWEEPS / str(status.get("sweep")) / ALIVE
         return alive.exists() and time.time() - alive.stat().st_mtime < STALE_S
+
+    def slurm_job(self) -> str | None:
+        """Id of the Slurm job that trains this run, or is going to; None where none is in the queue."""
+        status = self.json("status") or {}
+        going = status.get("state") in ("pending", "running") and _in_queue(status)
+        return str(status["slurm_job"]) if going else None
 
     # -- writing
 
@@ -263,8 +272,11 @@ class RunFolder:
                 yield claim
             except BaseException as error:
                 stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
-                reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-                end = {"state": "pending" if stopped else "failed", "error": reason, "failure": classify(error)}
+                ours = isinstance(error, (UserError, Stopped))
+                reason = str(error) if ours else f"{type(error).__name__}: {error}"
+                failure = classify(error)
+                state = "pending" if stopped and failure != CANCELLED else "failed"
+                end = {"state": state, "error": reason, "failure": failure}
                 raise
             finally:
                 stop.set()
@@ -281,22 +293,54 @@ class RunFolder:
             raise Taken(self.signature, status)
         return Claim(self.path)
 
-    def bury(self, failure: str = CRASH, error: str = "its process ended without a word") -> None:
-        """Enter an attempt whose process is gone in the history; call it under the lock, so that nobody works."""
-        if (self.json("status") or {}).get("state") == "running":
-            self._end("failed", error, failure)
+    def bury(self, failure: str | None = None, error: str = "its process ended without a word") -> None:
+        """Enter an attempt whose process is gone in the history; call it under the lock, so that nobody works.
+
+        Args:
+            failure: its class; None looks for what Slurm knows, and takes `CRASH` where that is nothing.
+        """
+        status = self.json("status") or {}
+        if status.get("state") == "running":
+            known = None if failure else self.slurm_ending()
+            failure, error = known or (failure or CRASH, error)
+            self._end("failed" if failure else "pending", error, failure)
+
+    def judge(self, state: str, failure: str, error: str) -> None:
+        """Say of the last attempt what its process could not know; call it under the lock."""
+        self.bury(failure, error)
+        status = self.json("status") or {}
+        history = list(status.get("history") or [])
+        if history and history[-1].get("attempt") == status.get("attempt"):
+            history[-1] = {**history[-1], "state": state, "failure": failure}
+        self.set_status(state, error=error, failure=failure, history=history)
+
+    def slurm_ending(self) -> Ending | None:
+        """Why Slurm ended the job of the last attempt; None where it did not, or nothing tells."""
+        status = self.json("status") or {}
+        if not (job := status.get("slurm_job")):
+            return None
+        log = self.path.parent / SWEEPS / str(status.get("sweep")) / SLURM_LOGS / f"{job}_0_log.out"
+        return ending(log, job, previous=job == slurm_job())
 
     def _end(self, state: str, error: str | None, failure: str | None) -> None:
         status = self.json("status") or {}
         ended = {"attempt": status.get("attempt"), "host": status.get("host"), "state": state, "failure": failure}
         history = [*(status.get("history") or []), ended]
         self.set_status(state, error=error, failure=failure, history=history)
+        if failure == CANCELLED:
+            self.file(CANCEL).unlink(missing_ok=True)
 
     def _beat(self, stop: threading.Event, claim: Claim) -> None:
         while not stop.wait(HEARTBEAT_S):
             claim.beat()
             if claim.held():
                 self.set_status("running")
+
+
+def _in_queue(status: dict[str, Any]) -> bool | None:
+    """Whether the Slurm job of a run is in the queue; None where it has none, or nothing tells."""
+    job = status.get("slurm_job")
+    return queued(job, since=float(status.get("heartbeat") or 0)) if job else None
 
 
 def _process_exists(pid: object) -> bool:

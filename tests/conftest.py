@@ -1,9 +1,13 @@
 """What all tests share: one thread, a clean Hydra, the command as a process, and the real data where it is."""
 
+import getpass
+import importlib.util
 import os
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,6 +35,17 @@ class RunCli(Protocol):
         env: Mapping[str, str] | None = None,
         timeout: float = 300,
     ) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture(autouse=True)
+def own_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests that run at the same time do not share the machine's slots, nor what is kept about its speed."""
+    tmp_path_factory.getbasetemp()  # not inside a folder that goes with the first test
+    with tempfile.TemporaryDirectory(prefix="t-", ignore_cleanup_errors=True) as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        monkeypatch.setenv("XDG_CACHE_HOME", folder)
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +103,36 @@ def make_run(tmp_path: Path) -> Callable[..., RunFolder]:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A private Slurm with two nodes of two cores; yields what its clients need in their environment."""
+    spec = importlib.util.spec_from_file_location("_slurm_cluster", ROOT / "benchmarks" / "_slurm_cluster.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if reason := module.missing():
+        pytest.skip(f"no Slurm here: {reason}")
+    with module.private_slurm(tmp_path_factory.mktemp("slurm") / "cluster") as env:
+        yield env
+
+
+@pytest.fixture
+def slurm(slurm_cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """The private Slurm, with an empty queue: `slurm("scancel", "12_3")` calls one of its commands."""
+    for name, value in slurm_cluster.items():
+        monkeypatch.setenv(name, value)
+
+    def call(*command: str) -> str:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    yield call
+    call("scancel", f"--user={getpass.getuser()}")
+    if "down" in call("sinfo", "--noheader", "--format=%t"):
+        call("scontrol", "update", "nodename=ALL", "state=resume")
+    while call("squeue", "--noheader"):
+        time.sleep(0.2)
 
 
 @pytest.fixture

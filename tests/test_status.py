@@ -1,6 +1,7 @@
 """The status command: a table, JSON, and a look that goes on until all runs have ended."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -89,6 +90,17 @@ def test_without_a_terminal_watching_prints_a_line_per_change_until_all_have_end
     assert [line.split()[:2] for line in first] == [["aaaa", "done"], ["bbbb", "running"]]
     assert [line.split()[:2] for line in rest[:1]] == [["bbbb", "done"]]
     assert rest[1:] == ["2 of 2 runs done"]
+
+
+def test_whoever_has_seen_enough_leaves_without_a_word(make_run, tmp_path):
+    with make_run("aaaa", "pending").owned():
+        command = [sys.executable, "-m", "spfde_exp.status", "--watch", "--runs", str(tmp_path)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("aaaa  running")
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60) == ("", "")
+        assert process.returncode == 130
 
 
 def test_watching_in_json_prints_an_object_per_change(runs, make_run, capsys):

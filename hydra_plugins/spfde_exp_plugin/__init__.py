@@ -14,7 +14,7 @@ from spfde_exp.options import OptionSearchPath, OptionSource
 if TYPE_CHECKING:
     from spfde_exp.launch.sweep import Launcher as Engine
 
-__all__ = ["InlineLauncher", "LocalLauncher", "OptionSearchPath", "OptionSource", "SpfdeSweeper"]
+__all__ = ["InlineLauncher", "LocalLauncher", "OptionSearchPath", "OptionSource", "SlurmLauncher", "SpfdeSweeper"]
 
 
 class _SweepLauncher(Launcher):
@@ -31,11 +31,11 @@ class _SweepLauncher(Launcher):
         self.context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from spfde_exp.config import resolve
+        from spfde_exp.launch.compose import compose_jobs
         from spfde_exp.launch.sweep import run_sweep
 
-        loader = self.context.config_loader
-        jobs = [(list(o), resolve(loader.load_sweep_config(self.config, list(o)))) for o in job_overrides]
+        configs = compose_jobs(self.context.config_loader, self.config, job_overrides)
+        jobs = [(list(overrides), config) for overrides, config in zip(job_overrides, configs, strict=True)]
         answers = []
         for (overrides, _), outcome in zip(jobs, run_sweep(jobs, self.engine()), strict=True):
             answer = JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
@@ -53,6 +53,19 @@ class LocalLauncher(_SweepLauncher):
         from spfde_exp.launch.local import Local
 
         return Local(**self.options)
+
+
+class SlurmLauncher(_SweepLauncher):
+    """Runs as job arrays on a Slurm cluster."""
+
+    def engine(self) -> "Engine":
+        from omegaconf import OmegaConf
+
+        from spfde_exp.launch.slurm import Slurm
+
+        options = OmegaConf.to_container(OmegaConf.create(self.options), resolve=True)
+        assert isinstance(options, dict)
+        return Slurm(**{str(name): value for name, value in options.items()})
 
 
 class InlineLauncher(_SweepLauncher):

@@ -1,70 +1,137 @@
-"""What would run, and what it would cost."""
+"""What would run, and what it would cost: `dry_run=true` and `dry_run=json`."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
-from spfde_exp.errors import UserError
-from spfde_exp.launch.table import dry_row, print_table
+from spfde_exp.launch.forecast import NOT_AVAILABLE, STATES, FindSlots, Forecast, Job, Outlook, outlook
+from spfde_exp.launch.slots import Slot, find_slots
+from spfde_exp.launch.summary import cost_cells, summary
+from spfde_exp.launch.sweepfile import sweep_names
+from spfde_exp.launch.table import duration, print_table, size
 from spfde_exp.schema import Config
-from spfde_exp.store import RunFolder
 
-if TYPE_CHECKING:  # launching loads torch only when it has to plan
-    from spfde_exp.plan import RunPlan
+MOST_ROWS = 40  # more runs are summed up
 
 
-def dry_run(jobs: Sequence[tuple[str, RunFolder, Config]], as_json: bool) -> None:
-    """Print each run's state, plan, FLOPs, memory and estimated time; start and write nothing.
+def dry_run(jobs: Iterable[Job], as_json: bool, slots: FindSlots | None = None) -> None:
+    """Print each run's state, plan, FLOPs, memory and estimated time, and the totals; train nothing.
 
     Args:
-        jobs: label, folder and resolved configuration of each run.
-        as_json: one JSON object per run instead of a table, with the keys of plan.json's prediction.
+        jobs: overrides of each job, and its configuration or what it lacks; jobs may share a run.
+        as_json: one JSON object per run instead of tables, with the keys of plan.json's prediction.
+        slots: what the launcher would use for some runs, empty where that is not known here; without, one slot of
+            this machine.
+
+    Raises:
+        UserError: a run that cannot be planned.
     """
-    from spfde_exp.plan import make_plan
-
-    rows, total, paces = [], 0.0, {}
-    for label, folder, config in jobs:
-        plan = make_plan(config)
-        prediction = plan.prediction()
-        key = (config.runs_dir, _shape(asdict(config)))
-        if key not in paces:
-            paces[key] = _pace(*key)
-        seconds = paces[key] * prediction["train_flops_simulated"] if paces[key] else None
-        total += prediction["train_flops"]
-        if as_json:
-            answer = {"signature": folder.signature, "state": folder.state(), "overrides": label.split(), **prediction}
-            print(json.dumps(answer | {"estimated_time_s": seconds, "frozen_blocks": list(plan.freeze.frozen)}))
-        rows.append(dry_row(folder, label, prediction, _freeze_text(plan), seconds))
-    if not as_json:
+    sweep = outlook(jobs, slots or _one_slot)
+    if as_json:
+        for run in sweep.runs:
+            print(json.dumps(_json(run)))
+        return
+    title = f"{_count(len(sweep.runs), 'run')}: {counts(sweep.runs)}"
+    if len(sweep.runs) <= MOST_ROWS:
         columns = ("run", "settings", "state", "freezes", "FLOPs (paper)", "FLOPs", "saved", "memory", "time")
-        print_table(f"{len(rows)} runs, {total:.3g} FLOPs; nothing was started", columns, rows)
+        print_table(title, columns, [_row(run) for run in sweep.runs])
+    else:
+        print_table(title, *summary(sweep.runs))
+    for line in (_sharing(sweep.runs), _missing(sweep.runs), _total(sweep), "nothing was started"):
+        if line:
+            print(line)
 
 
-def _freeze_text(plan: "RunPlan") -> str:
-    depth = max(plan.freeze.frozen)
+def counts(runs: Sequence[Forecast]) -> str:
+    """How many are in which state, such as ``4 new, 2 done``."""
+    found = Counter(run.state for run in runs)
+    return ", ".join(f"{found[state]} {state}" for state in STATES if found[state])
+
+
+def _one_slot(configs: Sequence[Config]) -> list[Slot]:
+    return find_slots(configs[0].device, "auto", 1)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _json(run: Forecast) -> dict[str, object]:
+    answer: dict[str, object] = {"signature": run.signature, "state": run.state, "overrides": run.settings}
+    answer["sweeps"] = sorted(run.sweeps)
+    if run.plan is None:
+        return answer | {"missing": list(run.missing)}
+    frozen = list(run.plan.freeze.frozen)
+    return answer | run.cost | {"estimated_time_s": run.seconds, "frozen_blocks": frozen}
+
+
+def _row(run: Forecast) -> list[str]:
+    label = " ".join(run.settings) or "defaults"
+    if run.plan is None:
+        return ["", label, f"{run.state}: {' '.join(run.missing)}", "", "", "", "", "", ""]
+    cost = run.cost
+    return [
+        run.signature or "",
+        label,
+        run.state,
+        _freezes(run),
+        f"{cost['train_flops_paper']:.3g}",
+        f"{cost['train_flops']:.3g}",
+        f"{100 * cost['flops_reduction_total']:.1f} %",
+        size(cost["memory_avg_bytes"]),
+        "unknown" if run.seconds is None else duration(run.seconds),
+    ]
+
+
+def _freezes(run: Forecast) -> str:
+    assert run.plan is not None
+    frozen = run.plan.freeze.frozen
+    depth = max(frozen)
     if not depth:
         return "nothing"
-    first = next(epoch for epoch, frozen in enumerate(plan.freeze.frozen) if frozen)
-    return f"{depth}/{len(plan.freeze.blocks)} blocks from {first}"
+    return f"{depth}/{len(run.plan.freeze.blocks)} blocks from {next(e for e, count in enumerate(frozen) if count)}"
 
 
-def _shape(config: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What decides how fast a FLOP is."""
-    model = config["model"]
-    return model["name"], model["width"], config["dataset"]["name"], config["optim"]["batch_size"]
+def _sharing(runs: Sequence[Forecast]) -> str:
+    """Cells of each sweep file, and how many belong to several."""
+    cells: dict[str, set[str]] = {}
+    for run in runs:
+        cells.setdefault(run.cell, set()).update(run.sweeps)
+    files = Counter(name for names in cells.values() for name in names)
+    if not files:
+        return ""
+    first, *rest = [f"{name} {files[name]}" for name in sweep_names() if name in files]
+    text = ", ".join([f"{first} cells", *rest])
+    if not rest:
+        return text
+    shared = sum(len(names) > 1 for names in cells.values())
+    return f"{text}: {len(cells)} cells, {shared} of them in several sweeps and counted once"
 
 
-def _pace(runs_dir: str, shape: tuple[Any, ...]) -> float | None:
-    """Seconds per simulated FLOP of finished runs of a shape, or None where there is none."""
-    paces = []
-    for path in Path(runs_dir).glob("*/summary.json"):
-        folder = RunFolder(path.parent)
-        try:
-            summary = folder.summary() or {}
-            if _shape(folder.config() or {}) == shape:
-                paces.append(summary["train_time_s"] / summary["train_flops_simulated"])
-        except (UserError, KeyError, TypeError):  # a foreign folder tells nothing
-            continue
-    return sorted(paces)[len(paces) // 2] if paces else None
+def _missing(runs: Sequence[Forecast]) -> str:
+    """What is not available, and in how many cells."""
+    cells = {run.cell: run.missing for run in runs if run.state == NOT_AVAILABLE}
+    found = Counter(name for names in cells.values() for name in names).most_common()
+    texts = [f"{name} ({_count(number, 'cell')})" for name, number in found]
+    return f"not available: {', '.join(texts)}" if texts else ""
+
+
+def _total(sweep: Outlook) -> str:
+    """What is left to train, and how long it takes; what all runs cost, where some are done."""
+    planned = [run for run in sweep.runs if run.plan is not None]
+    left = [run for run in planned if run.to_train]
+    if not planned:
+        return ""
+    every = f"all {_count(len(planned), 'run')}: {_cost(planned)}"
+    if not left:
+        return f"nothing to train; {every}"
+    text = f"to train: {_count(len(left), 'run')}, {_cost(left)}, training time {cost_cells(left)[-1]}"
+    if (seconds := sweep.seconds()) is not None:
+        packed = " if packing cost nothing" if sweep.slots[0].packed > 1 else ""
+        text += f"; {duration(seconds)} on {_count(len(sweep.slots), 'slot')}, longest first{packed}"
+    return text if len(left) == len(planned) else f"{text}\n{every}"
+
+
+def _cost(runs: Sequence[Forecast]) -> str:
+    flops = sum(run.cost["train_flops"] for run in runs)
+    return f"{flops:.4g} FLOPs, peak memory {size(max(run.cost['memory_peak_predicted_bytes'] for run in runs))}"

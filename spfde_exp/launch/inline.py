@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from spfde_exp.launch.sweep import Outcome, Run, Sweep
+from spfde_exp.launch.slots import Slot, find_slots
+from spfde_exp.launch.sweep import Outcome, Sweep
+from spfde_exp.schema import Config
 
 
 class Inline:
@@ -10,12 +12,13 @@ class Inline:
 
     name = "inline"
 
-    def prepare(self, runs: Sequence[Run]) -> None:
-        """Any device that there is will do."""
+    def slots(self, configs: Sequence[Config]) -> list[Slot]:
+        """This process, with all that the machine has."""
         from spfde_exp.train.device import choose_device
 
-        for run in runs:
-            choose_device(run.config.device)
+        for config in configs:
+            choose_device(config.device)
+        return find_slots(configs[0].device, 1, 1)
 
     def launch(self, sweep: Sweep) -> dict[str, Outcome]:
         """Train each run here; a failed one does not stop the others."""

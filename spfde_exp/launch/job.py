@@ -62,20 +62,17 @@ def run_job(order: Order) -> float:
 
     folder = RunFolder(Path(order.run_dir))
     locks = [FileLock(Path(name)) for name in order.busy]  # held until the process ends
-    watch = StopWatch(folder, Path(order.lifeline) if order.lifeline else None)
     try:
-        watch.start()
-        for lock in locks:
-            lock.take()  # a look at it by another sweep is all that can be in the way
-        if order.sharing is not None:
-            locks.append(FileLock(Path(order.sharing)))
-            locks[-1].take(shared=True)
-        return _train(folder, order)
+        with StopWatch(folder, Path(order.lifeline) if order.lifeline else None):
+            for lock in locks:
+                lock.take()  # a look at it by another sweep is all that can be in the way
+            if order.sharing is not None:
+                locks.append(FileLock(Path(order.sharing)))
+                locks[-1].take(shared=True)
+            return _train(folder, order)
     except Stopped as error:
         log.warning("run %s: %s; it goes on from its last checkpoint", folder.signature, error)
         sys.exit(143)
-    finally:
-        watch.stop()
 
 
 def _train(folder: Any, order: Order) -> float:

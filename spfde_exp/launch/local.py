@@ -6,8 +6,9 @@ from spfde_exp.errors import UserError
 from spfde_exp.launch.live import LiveTable
 from spfde_exp.launch.pool import Pool, Task
 from spfde_exp.launch.sharing import SharedSlots
-from spfde_exp.launch.slots import find_slots
-from spfde_exp.launch.sweep import Outcome, Run, Sweep
+from spfde_exp.launch.slots import Slot, find_slots
+from spfde_exp.launch.sweep import Outcome, Sweep
+from spfde_exp.schema import Config
 
 
 class Local:
@@ -30,15 +31,15 @@ class Local:
     ) -> None:
         if not isinstance(retries, int) or retries < 0:
             raise UserError(f"hydra.launcher.retries={retries} is impossible; allowed: 0, 1, 2, ...")
-        self.slots, self.runs_per_device, self.retries, self.poll_s = slots, runs_per_device, retries, poll_s
+        self.count, self.runs_per_device, self.retries, self.poll_s = slots, runs_per_device, retries, poll_s
 
-    def prepare(self, runs: Sequence[Run]) -> None:
-        """Refuse devices that are not there."""
+    def slots(self, configs: Sequence[Config]) -> list[Slot]:
+        """The slots for some runs, which share their `device`."""
         from spfde_exp.train.device import choose_device
 
-        for run in runs:
-            choose_device(run.config.device)
-        self._found = find_slots(runs[0].config.device, self.slots, len(runs), self.runs_per_device)
+        for config in configs:
+            choose_device(config.device)
+        return find_slots(configs[0].device, self.count, len(configs), self.runs_per_device)
 
     def launch(self, sweep: Sweep) -> dict[str, Outcome]:
         """Train every run of `sweep.todo`, longest first."""
@@ -46,8 +47,9 @@ class Local:
         tasks = [Task(run.folder, run.overrides, run.config.force, self.retries) for run in sweep.todo]
         folders, labels = [run.folder for run in sweep.runs], {run.name: run.label for run in sweep.runs}
         epochs = {run.name: run.config.epochs for run in sweep.runs}
-        live = LiveTable(folders, labels, epochs, len(self._found), sweep.expected_s)
-        with SharedSlots(sweep.record.id, self._found) as slots, live:
+        found = self.slots([run.config for run in sweep.todo])
+        live = LiveTable(folders, labels, epochs, len(found), sweep.expected_s)
+        with SharedSlots(sweep.record.id, found) as slots, live:
             Pool(tasks, slots, sweep.record, outcomes, live.update, self.poll_s).run()
         sweep.record.close()
         return outcomes

@@ -5,12 +5,13 @@ import signal
 import threading
 import time
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 
 from spfde_exp.failure import CANCELLED, TIME_LIMIT, Stopped
 from spfde_exp.locks import is_locked
 from spfde_exp.store import CANCEL, RunFolder
 
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 WATCH_S = 0.5  # between two looks for a reason to stop
 GRACE_S = 20.0  # a process that is asked to stop and does not is ended
 
@@ -19,24 +20,24 @@ class StopWatch:
     """Turns every reason to stop into one `Stopped` in the main thread, raised once.
 
     SIGINT and SIGTERM stop the run; so do a cancel file in the run folder, and a lifeline that nobody holds any
-    more: a file that the sweep keeps locked while it lives.
+    more: a file that the sweep keeps locked while it lives. Use as a context, in the main thread.
     """
 
-    def __init__(self, folder: RunFolder, lifeline: Path | None) -> None:
+    def __init__(self, folder: RunFolder, lifeline: Path | None = None) -> None:
         self.folder, self.lifeline = folder, lifeline
         self._stopped: Stopped | None = None
         self._over = threading.Event()
 
-    def start(self) -> None:
-        """Install the handlers and begin to watch. Call it in the main thread."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+    def __enter__(self) -> "StopWatch":
+        self._before = {number: signal.signal(number, self._on_signal) for number in STOPPING}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         threading.Thread(target=self._watch, daemon=True).start()
+        return self
 
-    def stop(self) -> None:
-        """End watching: what comes now is too late to stop the run."""
-        self._over.set()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._over.set()  # what comes now is too late to stop the run
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self._stopped is None and not self._over.is_set():
@@ -52,7 +53,7 @@ class StopWatch:
         end = os.environ.get("SLURM_JOB_END_TIME", "")
         if end.isdigit() and time.time() > int(end) - 1:
             return "stopped at the job's time limit", TIME_LIMIT
-        return f"stopped by {name}", None
+        return "interrupted" if name == "SIGINT" else f"stopped by {name}", None
 
     def _watch(self) -> None:
         while not self._over.wait(WATCH_S):

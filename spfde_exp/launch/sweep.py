@@ -10,22 +10,25 @@ from typing import Protocol
 from spfde_exp.claim import Taken
 from spfde_exp.config import signature
 from spfde_exp.errors import UserError
+from spfde_exp.launch.jobs import Unavailable, settings
 from spfde_exp.launch.record import SweepRecord
+from spfde_exp.launch.slots import Slot
 from spfde_exp.launch.table import closing_row, print_table
 from spfde_exp.schema import Config
 from spfde_exp.store import CANCEL, RunFolder, objective, writable_dir
 
 log = logging.getLogger(__name__)
 
-# what does not tell one run of a sweep from another
-SILENT = ("+sweep=", "runs_dir=", "logger", "hydra", "dry_run=", "force=", "device=", "threads=")
-
-Job = tuple[list[str], Config]
+Job = tuple[list[str], Config | Unavailable]
 Outcome = float | Exception | None
 
 
 class RunFailed(Exception):
     """A run of the sweep is not done, and why."""
+
+
+class NotAvailable(RunFailed):
+    """A cell of a sweep file that this version cannot train."""
 
 
 class SweepFailed(UserError):
@@ -48,7 +51,7 @@ class Run:
     @property
     def label(self) -> str:
         """What tells it from others."""
-        return " ".join(o for o in self.overrides if not o.startswith(SILENT)) or "defaults"
+        return " ".join(settings(self.overrides)) or "defaults"
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,8 @@ class Launcher(Protocol):
     @property
     def name(self) -> str: ...
 
-    def prepare(self, runs: Sequence[Run]) -> None:
-        """Refuse what is impossible, before anything is written. Raises UserError."""
+    def slots(self, configs: Sequence[Config]) -> Sequence[Slot]:
+        """Where runs would be trained; empty where that is not known here. Raises UserError for what is impossible."""
 
     def launch(self, sweep: Sweep) -> dict[str, Outcome]:
         """Train `sweep.todo`.
@@ -98,44 +101,60 @@ def run_sweep(jobs: Sequence[Job], launcher: Launcher) -> list[Outcome]:
     Raises:
         UserError: bad input in any job, before anything is written.
     """
+    known = [(overrides, config) for overrides, config in jobs if not isinstance(config, Unavailable)]
+    if any(config.dry_run for _, config in known):
+        show_plan(jobs, launcher)
+        return [None] * len(jobs)
     runs: dict[str, Run] = {}
-    for overrides, config in jobs:
+    for overrides, config in known:
         run = Run(RunFolder.of(config), overrides, config)
         runs.setdefault(run.name, run)
-    if not runs:
-        return []
-    if jobs[0][1].dry_run:
-        show_plan(list(runs.values()))
-        return [None] * len(jobs)
     outcomes: dict[str, Outcome] = {}
     outcomes |= {run.name: accuracy for run in runs.values() if (accuracy := _finished(run)) is not None}
     todo = [run for run in runs.values() if run.name not in outcomes]
+    order, expected_s = _plan(todo, launcher) if todo else ([], {})
     log.info("%d runs: %d done, %d to train", len(runs), len(outcomes), len(todo))
     if todo:
-        launcher.prepare(todo)
-        outcomes |= launcher.launch(_submit(list(runs.values()), _longest_first(todo), launcher.name))
-    columns = ("run", "settings", "state", "accuracy", "FLOPs", "saved", "memory", "time")
-    rows = [closing_row(run.folder, run.label, outcomes[run.name]) for run in runs.values()]
-    states = [run.folder.state() for run in runs.values()]
-    print_table(f"{states.count('done')} of {len(runs)} runs done", columns, rows)
-    return [outcomes[signature(config)] for _, config in jobs]
+        outcomes |= launcher.launch(_submit(list(runs.values()), order, expected_s, launcher.name))
+    if runs:
+        _show_end(list(runs.values()), outcomes)
+    return [_outcome(config, outcomes) for _, config in jobs]
 
 
-def show_plan(runs: Sequence[Run]) -> None:
-    """Print what would run; start and write nothing."""
+def show_plan(jobs: Sequence[Job], launcher: Launcher | None = None) -> None:
+    """Print what would run; start nothing."""
     from spfde_exp.launch.dryrun import dry_run
 
-    dry_run([(run.label, run.folder, run.config) for run in runs], runs[0].config.dry_run == "json")
+    as_json = any(not isinstance(config, Unavailable) and config.dry_run == "json" for _, config in jobs)
+    dry_run(jobs, as_json, launcher.slots if launcher else None)
+
+
+def _show_end(runs: Sequence[Run], outcomes: Mapping[str, Outcome]) -> None:
+    columns = ("run", "settings", "state", "accuracy", "FLOPs", "saved", "memory", "time")
+    rows = [closing_row(run.folder, run.label, outcomes[run.name]) for run in runs]
+    states = [run.folder.state() for run in runs]
+    print_table(f"{states.count('done')} of {len(runs)} runs done", columns, rows)
+
+
+def _outcome(config: Config | Unavailable, outcomes: Mapping[str, Outcome]) -> Outcome:
+    if isinstance(config, Unavailable):
+        return NotAvailable(" ".join(config.missing))
+    return outcomes[signature(config)]
 
 
 def raise_if_failed(outcomes: Sequence[Outcome]) -> None:
     """Raise `SweepFailed` if any outcome is an exception, naming each reason once."""
-    failed = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    absent = [outcome for outcome in outcomes if isinstance(outcome, NotAvailable)]
+    failed = [outcome for outcome in outcomes if isinstance(outcome, Exception) and outcome not in absent]
+    told = []
     if failed:
         reasons = "; ".join(dict.fromkeys(str(error) for error in failed))
-        raise SweepFailed(
-            f"{len(failed)} of {len(outcomes)} runs failed ({reasons}); the same command tries them again"
-        )
+        told.append(f"{len(failed)} of {len(outcomes)} runs failed ({reasons}); the same command tries them again")
+    if absent:
+        names = ", ".join(dict.fromkeys(str(error) for error in absent))
+        told.append(f"{len(absent)} of {len(outcomes)} runs are not available in this version ({names})")
+    if told:
+        raise SweepFailed("; ".join(told))
 
 
 def _finished(run: Run) -> float | None:
@@ -144,24 +163,30 @@ def _finished(run: Run) -> float | None:
     return None if summary is None or run.config.force else objective(summary)
 
 
-def _longest_first(todo: Sequence[Run]) -> tuple[list[Run], dict[str, float]]:
-    """Plan every run and find its data, so that bad input stops a sweep before it starts."""
-    from spfde_exp.plan import make_plan
+def _plan(todo: Sequence[Run], launcher: Launcher) -> tuple[list[Run], dict[str, float]]:
+    """The runs, longest first, and the seconds that they will take where that is known.
+
+    Every run is planned and its data found, so that bad input stops a sweep before it starts.
+    """
+    from spfde_exp.launch.estimate import longest_first
     from spfde_exp.run import load_data
 
-    flops = {run.name: make_plan(run.config).prediction()["train_flops_simulated"] for run in todo}
+    slots = launcher.slots([run.config for run in todo])
+    order, seconds = longest_first([run.config for run in todo], slots[0] if slots else None)
     for config in {astuple(run.config.dataset): run.config for run in todo}.values():
         load_data(config)
     for runs_dir in {run.config.runs_dir for run in todo}:
         writable_dir(Path(runs_dir))
-    return sorted(todo, key=lambda run: -flops[run.name]), {}
+    expected_s = {run.name: known for run, known in zip(todo, seconds, strict=True) if known is not None}
+    return [todo[index] for index in order], expected_s
 
 
-def _submit(runs: Sequence[Run], order: tuple[Sequence[Run], Mapping[str, float]], launcher: str) -> Sweep:
+def _submit(runs: Sequence[Run], todo: Sequence[Run], expected_s: Mapping[str, float], launcher: str) -> Sweep:
     """Write down what will be trained: later edits of conf/ or of the command change nothing."""
-    todo, expected_s = order
     record = SweepRecord.write(Path(todo[0].config.runs_dir), launcher, {run.name: run.label for run in todo})
     for run in todo:
+        if run.folder.slurm_job() is not None or _finished(run) is not None:
+            continue  # it waits in Slurm's queue as it was planned, or was done just now
         with suppress(Taken), run.folder.locked():  # it is trained as planned by somebody else
             run.folder.bury()
             run.folder.file(CANCEL).unlink(missing_ok=True)

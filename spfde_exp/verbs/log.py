@@ -9,7 +9,7 @@ from pathlib import Path
 from spfde_exp.errors import UserError
 from spfde_exp.progress import GOING
 from spfde_exp.selection import add_runs, one_run
-from spfde_exp.store import RunFolder
+from spfde_exp.store import SLURM_LOGS, SWEEPS, RunFolder
 
 FOLLOW_S = 0.5  # between two looks at a log that grows
 
@@ -28,18 +28,25 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.attempt is not None:
         _print(_attempt(folder, arguments.attempt))
     elif arguments.follow:
-        follow(folder)
+        try:
+            follow(folder)
+        except KeyboardInterrupt:  # whoever reads has seen enough; the run does not notice
+            sys.exit(130)
     else:
         _print(newest_log(folder) or _no_log(folder))
 
 
 def logs(folder: RunFolder) -> list[Path]:
-    """Outputs of the jobs of a run, oldest first: one per submission, as a requeued job goes on in its own."""
-    found = list(folder.file("submitit").glob("*_log.out"))
-    if (named := (folder.json("status") or {}).get("log")) and (path := folder.path / named).is_file():
-        found.append(path)  # of a job that packs several runs: it lies elsewhere
-    unique = {path.resolve(): path for path in found}
-    return sorted(unique.values(), key=lambda path: path.stat().st_mtime_ns)
+    """Outputs of the jobs of a run, oldest first: one per job, as a requeued job goes on in its own.
+
+    A Slurm job that ended before it came to the run has written elsewhere only, and more than this run's part.
+    """
+    found = sorted(folder.file("submitit").glob("*_log.out"), key=lambda path: path.stat().st_mtime_ns)
+    status = folder.json("status") or {}
+    shared = (
+        folder.path.parent / SWEEPS / str(status.get("sweep")) / SLURM_LOGS / f"{status.get('slurm_job')}_0_log.out"
+    )
+    return found or ([shared] if shared.is_file() else [])
 
 
 def newest_log(folder: RunFolder) -> Path | None:

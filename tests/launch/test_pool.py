@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from spfde_exp.config import compose
 from spfde_exp.launch import pool, slots
@@ -21,13 +21,6 @@ from spfde_exp.store import CANCEL, RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ["debug=tiny", "epochs=3", "freeze=none", "logger=none", "runs_dir=out", "threads=1"]
-
-
-@pytest.fixture(autouse=True)
-def own_machine(tmp_path, monkeypatch):
-    """Tests that run at the same time do not share slots."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 def folders(root: Path) -> list[RunFolder]:
@@ -94,6 +87,7 @@ def train_on_fakes(monkeypatch, tmp_path, runs: int, gpus: str, cores: int = 4, 
     monkeypatch.setattr(pool, "run_job", fake_job)
     monkeypatch.setattr(slots, "gpu_count", lambda: len(gpus.split(",")) if gpus else 0)
     monkeypatch.setattr(slots, "usable_cores", lambda: cores)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "simulated")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
     jobs = [
         ([f"seed={seed}"], compose(["debug=tiny", f"seed={seed}", f"runs_dir={tmp_path / 'out'}"]))
@@ -185,6 +179,7 @@ def test_what_is_stopped_or_killed_goes_on_with_the_next_call(tmp_path, how):
     sweep = start(tmp_path, *arguments, s2="hang", s3="hang")  # two are done, two wait in their second epoch
     out = tmp_path / "out"
     wait_for(lambda: sorted(epochs(out)) == [1, 1, 12, 12])
+    wait_for(lambda: all(folder.file("checkpoint.pt").exists() for folder in folders(out)))
     wait_for(lambda: [folder.state() for folder in folders(out)].count("done") == 2)
     done = {folder.signature: folder.file("summary.json").stat().st_mtime_ns for folder in folders(out)
             if folder.state() == "done"}  # fmt: skip

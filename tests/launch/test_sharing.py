@@ -6,16 +6,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-import pytest
-
 from spfde_exp.launch.sharing import SharedSlots
 from spfde_exp.launch.slots import Slot
 from spfde_exp.locks import FileLock, is_locked
-
-
-@pytest.fixture(autouse=True)
-def own_house(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 def cores(count: int, threads: int = 1) -> list[Slot]:
@@ -97,10 +90,10 @@ def test_the_lifeline_ends_with_the_sweep():
         assert not is_locked(slots.lifeline)
 
 
-def test_what_a_killed_sweep_left_counts_for_nothing(tmp_path):
+def test_what_a_killed_sweep_left_counts_for_nothing():
     script = (
         "import tempfile, os\n"
-        f"tempfile.tempdir = {str(tmp_path)!r}\n"
+        f"tempfile.tempdir = {tempfile.gettempdir()!r}\n"
         "from spfde_exp.launch.sharing import SharedSlots\n"
         "from spfde_exp.launch.slots import Slot\n"
         "slots = SharedSlots('dead', [Slot(None, 1, ('cpu-0',)), Slot(None, 1, ('cpu-1',))]).__enter__()\n"

@@ -1,7 +1,6 @@
 """A sweep: each run once, as a submitit job, no more at once than slots; failures stay alone."""
 
 import itertools
-import json
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from spfde_exp.config import compose, signature
 from spfde_exp.launch.inline import Inline
+from spfde_exp.launch.jobs import Unavailable
 from spfde_exp.launch.local import Local
 from spfde_exp.launch.sweep import SweepFailed, raise_if_failed, run_sweep
 from spfde_exp.store import RunFolder
@@ -112,11 +112,10 @@ def test_failures_are_named_once():
         raise_if_failed([RuntimeError("boom"), 1.0, RuntimeError("boom")])
 
 
-def test_estimated_time_comes_from_runs_of_the_same_shape(tmp_path, capsys):
-    run_sweep(jobs(tmp_path, ["seed=0"]), Inline())
-    capsys.readouterr()
-    run_sweep(jobs(tmp_path, ["seed=1", "dry_run=json"], ["model=resnet20", "dry_run=json"]), Inline())
-    same, other = (json.loads(line) for line in capsys.readouterr().out.splitlines())
-    past = folders(tmp_path)[0].summary()["train_time_s"]
-    assert same["estimated_time_s"] == pytest.approx(past)
-    assert other["estimated_time_s"] is None
+def test_cells_that_do_not_exist_yet_are_named_and_the_others_trained(tmp_path, capsys):
+    (available,) = jobs(tmp_path, ["seed=0"])
+    outcomes = run_sweep([available, (["method=snip"], Unavailable(("method=snip",)))], Inline())
+    assert isinstance(outcomes[0], float)
+    assert "1 of 1 runs done" in capsys.readouterr().out
+    with pytest.raises(SweepFailed, match=r"^1 of 2 runs are not available in this version \(method=snip\)$"):
+        raise_if_failed(outcomes)

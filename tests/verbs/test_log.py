@@ -41,11 +41,16 @@ def test_a_job_that_there_was_not(folder, call, number):
         call("log", "aaaa", "--attempt", number)
 
 
-def test_the_log_of_a_shared_job_lies_elsewhere(make_run, call, capfdbinary, tmp_path):
-    (tmp_path / "job.out").write_text("of two runs\n")
-    make_run("aaaa", "failed", log="../job.out")
+def test_a_slurm_job_that_never_came_to_the_run_has_a_log_of_its_own(make_run, call, capfdbinary, tmp_path):
+    folder = make_run("aaaa", "failed", sweep="s-1", slurm_job="12_3")
+    job = tmp_path / ".sweeps" / "s-1" / "slurm" / "12_3_0_log.out"
+    job.parent.mkdir(parents=True)
+    job.write_text("no such module\n")
     call("log", "aaaa")
-    assert capfdbinary.readouterr().out == b"of two runs\n"
+    assert capfdbinary.readouterr().out == b"no such module\n"
+    write_log(folder, 12, "of the run\n")
+    call("log", "aaaa")
+    assert capfdbinary.readouterr().out == b"of the run\n"
 
 
 @pytest.mark.parametrize(("state", "why"), [("pending", "it has not begun"), ("done", "its log was not kept")])

@@ -1,0 +1,110 @@
+"""The runs that a sweep asks for, each once: what state they are in, what they will cost, and how long they take."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from spfde_exp.config import signature
+from spfde_exp.launch.board import sweep_left
+from spfde_exp.launch.estimate import expected_seconds
+from spfde_exp.launch.jobs import Unavailable, settings, sweep_files
+from spfde_exp.launch.slots import Slot
+from spfde_exp.schema import Config
+from spfde_exp.store import RunFolder
+
+if TYPE_CHECKING:  # launching loads torch only when it has to plan
+    from spfde_exp.plan import RunPlan
+
+NOT_AVAILABLE = "not available"
+STATES = ("new", "pending", "running", "stale", "failed", "done", NOT_AVAILABLE)
+
+Job = tuple[list[str], Config | Unavailable]
+FindSlots = Callable[[Sequence[Config]], Sequence[Slot]]
+
+
+@dataclass
+class Forecast:
+    """One run to come, or one that this version cannot run.
+
+    Attributes:
+        cell: what it is but for its seed.
+        settings: what the user asked for.
+        state: of the run folder, or "not available".
+        sweeps: sweep files that ask for it.
+        config, plan, signature: None where it is not available.
+        missing: what is not available.
+        seconds: expected training time; None where nothing tells.
+    """
+
+    cell: str
+    settings: list[str]
+    state: str
+    config: Config | None = None
+    plan: "RunPlan | None" = None
+    signature: str | None = None
+    missing: tuple[str, ...] = ()
+    sweeps: set[str] = field(default_factory=set)
+    seconds: float | None = None
+
+    @property
+    def cost(self) -> dict[str, Any]:
+        """The plan's prediction; empty where it is not available."""
+        return self.plan.prediction() if self.plan else {}
+
+    @property
+    def to_train(self) -> bool:
+        """Whether the sweep would train it."""
+        return self.config is not None and (self.state != "done" or self.config.force)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """A sweep to come: its runs, and the slots that those to train would use (none where they are not known)."""
+
+    runs: tuple[Forecast, ...]
+    slots: tuple[Slot, ...]
+
+    def seconds(self) -> float | None:
+        """How long the sweep takes, longest run first; None where that is not known."""
+        known = [run.seconds for run in self.runs if run.to_train]
+        if not self.slots:
+            return None
+        return sweep_left([], sorted(known, key=lambda seconds: -(seconds or 0.0)), len(self.slots))
+
+
+def outlook(jobs: Iterable[Job], find_slots: FindSlots) -> Outlook:
+    """Look at every run that `jobs` ask for, each once; start and write nothing but the cache of trials.
+
+    Args:
+        jobs: overrides of each job, and its configuration.
+        find_slots: the slots that runs to train would use; none where that is not known here.
+
+    Raises:
+        UserError: a run that cannot be planned.
+    """
+    runs: dict[str, Forecast] = {}
+    for overrides, config in jobs:
+        told = settings(overrides)
+        if isinstance(config, Unavailable):
+            words = sorted(word for word in told if not word.startswith("seed="))
+            name, cell = " ".join(sorted(told)), " ".join(words)
+            run = runs.setdefault(name, Forecast(cell, told, NOT_AVAILABLE, missing=config.missing))
+        else:
+            name = signature(config)
+            run = runs.get(name) or _planned(name, told, config)
+            runs[name] = run
+        run.sweeps |= set(sweep_files(overrides))
+    planned = [(run, run.config) for run in runs.values() if run.config is not None]
+    todo = [config for run, config in planned if run.to_train]
+    slots = tuple(find_slots(todo)) if todo else ()
+    expected = expected_seconds([config for _, config in planned], slots[0] if slots else None, trials=bool(todo))
+    for (run, _), seconds in zip(planned, expected, strict=True):
+        run.seconds = seconds
+    return Outlook(tuple(runs.values()), slots)
+
+
+def _planned(name: str, told: list[str], config: Config) -> Forecast:
+    from spfde_exp.plan import make_plan
+
+    cell = signature(replace(config, seed=0))
+    return Forecast(cell, told, RunFolder.of(config).state(), config, make_plan(config), name)
