@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, fields, is_dataclass, make_dataclass
+from functools import cache
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -80,17 +81,14 @@ def typed(raw: DictConfig | Mapping[str, Any]) -> Config:
 
 def to_schema(plain: Mapping[Any, Any]) -> Config:
     """OmegaConf's conversion to the schema, key by key: runs of a sweep differ in few, and each costs a millisecond."""
-    known = {field.name: field for field in fields(Config)}
     parts = {}
     try:
         for key, value in plain.items():
             text = repr(value)
-            if key not in known or "${" in text:  # an unknown key, or one that looks at others
+            if key not in _schemas() or "${" in text:  # an unknown key, or one that looks at others
                 break
             if (key, text) not in _PARTS:
-                field = known[key]
-                alone = OmegaConf.structured(make_dataclass("Config", [(key, field.type)]))
-                _PARTS[key, text] = getattr(OmegaConf.to_object(OmegaConf.merge(alone, {key: value})), key)
+                _PARTS[key, text] = getattr(OmegaConf.to_object(OmegaConf.merge(_schemas()[key], {key: value})), key)
             parts[key] = deepcopy(_PARTS[key, text])
         else:
             return Config(**parts)
@@ -99,6 +97,12 @@ def to_schema(plain: Mapping[Any, Any]) -> Config:
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
     assert isinstance(config, Config)
     return config
+
+
+@cache
+def _schemas() -> dict[str, Any]:
+    """Top-level key -> schema with this key alone."""
+    return {f.name: OmegaConf.structured(make_dataclass("Config", [(f.name, f.type)])) for f in fields(Config)}
 
 
 def resolve(raw: DictConfig | Mapping[str, Any]) -> Config:
@@ -198,14 +202,18 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+@cache
+def _decides(key: str) -> bool:
+    return not any(key == out or key.startswith(f"{out}.") for out in NOT_IDENTITY)
+
+
 def identity(config: Config | Mapping[str, Any]) -> dict[str, Any]:
     """The flat, sorted part of a resolved configuration that decides the result."""
     tree = asdict(config) if isinstance(config, Config) else config
     keep = {
         key: value
         for key, value in flatten(tree).items()
-        if not any(key == out or key.startswith(f"{out}.") for out in NOT_IDENTITY)
-        and not (key in NEUTRAL and value == NEUTRAL[key])
+        if _decides(key) and not (key in NEUTRAL and value == NEUTRAL[key])
     }
     return dict(sorted(keep.items()))
 

@@ -113,7 +113,8 @@ def test_dry_run_prints_a_table_and_starts_nothing(command, tmp_path):
     status, out, _ = command("-m", "sparsity=0.9,0.95", "freeze=0.15,0.2", "dry_run=true")
     assert status == 0
     assert "4 runs" in out
-    assert out.count("new") == 4
+    assert "4 runs: 4 new" in out
+    assert out.count("│ new ") == 4
     assert list(tmp_path.iterdir()) == []
 
 
@@ -151,7 +152,7 @@ def test_configuration_is_printed_as_yaml(command):
 
 def test_help_names_groups_and_examples(command):
     _, out, _ = command("--help")
-    for text in ("python -m spfde_exp -m sparsity=0.9,0.95,0.98 freeze=0.15,0.2", "recipe:", "sieve:", "sweep: A10"):
+    for text in ("python -m spfde_exp -m sparsity=0.9,0.95,0.98 freeze=0.15,0.2", "recipe:", "sieve:", "sweep: A1"):
         assert text in out
 
 

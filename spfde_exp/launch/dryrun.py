@@ -31,7 +31,7 @@ def dry_run(jobs: Iterable[Job], as_json: bool, slots: FindSlots | None = None) 
         for run in sweep.runs:
             print(json.dumps(_json(run)))
         return
-    title = f"{_count(len(sweep.runs), 'run')}: {counts(sweep.runs)}"
+    title = f"{_count(len(sweep.runs), 'run')}: {_counts(sweep.runs)}"
     if len(sweep.runs) <= MOST_ROWS:
         columns = ("run", "settings", "state", "freezes", "FLOPs (paper)", "FLOPs", "saved", "memory", "time")
         print_table(title, columns, [_row(run) for run in sweep.runs])
@@ -42,7 +42,7 @@ def dry_run(jobs: Iterable[Job], as_json: bool, slots: FindSlots | None = None) 
             print(line)
 
 
-def counts(runs: Sequence[Forecast]) -> str:
+def _counts(runs: Sequence[Forecast]) -> str:
     """How many are in which state, such as ``4 new, 2 done``."""
     found = Counter(run.state for run in runs)
     return ", ".join(f"{found[state]} {state}" for state in STATES if found[state])

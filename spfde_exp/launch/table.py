@@ -1,8 +1,7 @@
-"""The closing table of a sweep, and the table of a dry run."""
+"""Tables on standard output, and the closing table of a sweep."""
 
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -40,21 +39,6 @@ def closing_row(folder: RunFolder, label: str, outcome: float | Exception | None
     ]
 
 
-def dry_row(folder: RunFolder, label: str, prediction: dict[str, Any], frozen: str, seconds: float | None) -> list[str]:
-    """Signature, label, state, freeze plan, FLOPs, saving, memory and estimated time of a run to come."""
-    return [
-        folder.signature,
-        label,
-        folder.state(),
-        frozen,
-        f"{prediction['train_flops_paper']:.3g}",
-        f"{prediction['train_flops']:.3g}",
-        f"{100 * prediction['flops_reduction_total']:.1f} %",
-        size(prediction["memory_avg_bytes"]),
-        "unknown" if seconds is None else duration(seconds),
-    ]
-
-
 def size(count: float) -> str:
     """Bytes for people."""
     for unit in ("B", "KB", "MB"):
@@ -69,4 +53,6 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, hours = seconds / 60, seconds / 3600
-    return f"{minutes:.1f} min" if hours < 1 else f"{hours:.1f} h"
+    if hours < 1:
+        return f"{minutes:.1f} min"
+    return f"{hours:.1f} h" if hours < 72 else f"{hours / 24:.1f} days"
