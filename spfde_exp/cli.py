@@ -107,7 +107,7 @@ def one_line(error: BaseException) -> str:
 
 def _hydra_line(error: HydraException) -> str:
     text = " ".join(str(error).split())
-    if found := re.search(r"Could not find '([\w-]+)/([^']+)'", text):
+    if found := re.search(r"Could not find '([\w/-]+)/([^/']+)'", text):
         group, option = found.groups()
         options = re.search(r"Available options in '[^']+': (.*?)(?: Config search path:|$)", text)
         allowed = ", ".join(options.group(1).split()) if options else "none"
@@ -121,7 +121,8 @@ def _hydra_line(error: HydraException) -> str:
             return explain(cause) if isinstance(cause, Exception) else text
         near = difflib.get_close_matches(found.group(1), known_keys(), 1)
         hint = f"did you mean {near[0]}? " if near else ""
-        return f"unknown key '{found.group(1)}'; {hint}--cfg job prints all keys"
+        part = "hydra" if found.group(1).startswith("hydra.") else "job"
+        return f"unknown key '{found.group(1)}'; {hint}--cfg {part} prints all keys"
     return text
 
 

@@ -4,6 +4,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from spfde_exp.config import known_keys
+from spfde_exp.launch.jobs import sweep_files
 from spfde_exp.launch.sweepfile import load_sweep
 from spfde_exp.options import OptionSource, folder
 from spfde_exp.schema import CHOICES
@@ -23,8 +24,7 @@ def unavailable(job: list[str], config_loader: Any) -> list[str]:
     Returns:
         Such as ``["method=snip"]``, in the job's order.
     """
-    files = [name for word in job if word.startswith("+sweep=") for name in word[7:].strip("[]").split(",")]
-    told = [_told(name, _changed(name)) for name in files]
+    told = [_told(name, _changed(name)) for name in sweep_files(job)]
     conf = str(folder("conf"))
     return [word for word in job if any(word in words for words in told) and not _exists(word, config_loader, conf)]
 

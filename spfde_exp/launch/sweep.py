@@ -102,7 +102,7 @@ def run_sweep(jobs: Sequence[Job], launcher: Launcher) -> list[Outcome]:
         UserError: bad input in any job, before anything is written.
     """
     known = [(overrides, config) for overrides, config in jobs if not isinstance(config, Unavailable)]
-    if any(config.dry_run for _, config in known):
+    if any(_dry(overrides, config) for overrides, config in jobs):
         show_plan(jobs, launcher)
         return [None] * len(jobs)
     runs: dict[str, Run] = {}
@@ -125,8 +125,16 @@ def show_plan(jobs: Sequence[Job], launcher: Launcher | None = None) -> None:
     """Print what would run; start nothing."""
     from spfde_exp.launch.dryrun import dry_run
 
-    as_json = any(not isinstance(config, Unavailable) and config.dry_run == "json" for _, config in jobs)
+    as_json = any(_dry(overrides, config) == "json" for overrides, config in jobs)
     dry_run(jobs, as_json, launcher.slots if launcher else None)
+
+
+def _dry(overrides: Sequence[str], config: Config | Unavailable) -> bool | str:
+    """What a job says of `dry_run`; one that has no configuration says it in its overrides."""
+    if not isinstance(config, Unavailable):
+        return bool(config.dry_run) and str(config.dry_run)
+    said = [text.partition("=")[2] for text in overrides if text.startswith("dry_run=")]
+    return said[-1] if said and said[-1].lower() not in ("false", "no", "off", "0") else False
 
 
 def _show_end(runs: Sequence[Run], outcomes: Mapping[str, Outcome]) -> None:

@@ -106,6 +106,13 @@ def test_a_run_that_another_process_trains_is_left_to_it(tmp_path):
     assert not folder.file("submitit").exists()  # nothing was started for it
 
 
+@pytest.mark.parametrize("dry", ["true", "json"])
+def test_a_dry_run_of_nothing_that_is_available_starts_nothing(capsys, dry):
+    absent = ([f"dry_run={dry}", "method=snip", "+sweep=[T2]"], Unavailable(("method=snip",)))
+    assert run_sweep([absent], Inline()) == [None]
+    assert "not available" in capsys.readouterr().out
+
+
 def test_failures_are_named_once():
     raise_if_failed([1.0, None])
     with pytest.raises(SweepFailed, match=r"2 of 3 runs failed \(boom\); the same command"):
