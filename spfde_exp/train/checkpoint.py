@@ -20,7 +20,12 @@ def save(folder: RunFolder, name: str, state: dict[str, Any]) -> None:
     """Write `state` (tensors and plain values only) under `name`, atomically."""
     temporary = folder.file(f".{name}.tmp")
     with temporary.open("wb") as file:
-        torch.save(state, file)
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, (KeyboardInterrupt, SystemExit)):
+                raise error.__context__ from None  # torch trips over its half-written file, and hides the reason
+            raise
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, folder.file(name))

@@ -1,7 +1,9 @@
 """Checkpoints: the newest whole one is used, whatever happened to the other."""
 
+import io
 import logging
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -67,6 +69,26 @@ def test_two_torn_ones_are_an_error_that_says_what_to_do(folder):
     truncate(folder.file("checkpoint.prev.pt"))
     with pytest.raises(UserError, match="force=true"):
         load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("write", [1, 3, 7])
+def test_stopped_while_it_is_written(folder, monkeypatch, write):
+    """The stop comes out as such, not as an error of torch's writer, and the one before is whole."""
+
+    class Stopping(io.BufferedWriter):
+        writes = 0
+
+        def write(self, data):
+            type(self).writes += 1
+            if self.writes == write:
+                raise KeyboardInterrupt
+            return super().write(data)
+
+    monkeypatch.setattr(Path, "open", lambda path, mode: Stopping(io.FileIO(path, mode)))
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(folder, {"epoch": 4, "weights": torch.rand(100_000), "more": torch.rand(100_000)})
+    monkeypatch.undo()
+    assert load_checkpoint(folder)["epoch"] == 3
 
 
 class Evil:
