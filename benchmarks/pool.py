@@ -63,9 +63,7 @@ def main() -> None:
         one += by_hand(root / "after", range(arguments.slots), overrides, threads)
     ideal = arguments.runs / arguments.slots * statistics.mean(one)
     print(f"one run on one busy slot: {statistics.mean(one):.1f} s ({', '.join(f'{seconds:.1f}' for seconds in one)})")
-    print(
-        f"{arguments.runs} runs on {arguments.slots} slots: {sweep:.1f} s, {sweep / ideal:.3f} of the ideal {ideal:.1f} s"
-    )
+    print(f"{arguments.runs} runs on {arguments.slots} slots: {sweep:.1f} s, {sweep / ideal:.3f} of {ideal:.1f} s")
 
 
 if __name__ == "__main__":
