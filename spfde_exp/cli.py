@@ -80,7 +80,7 @@ def guarded(command: Callable[[], Any]) -> None:
     except KeyboardInterrupt as interrupt:
         if full:
             raise
-        print(f"{interrupt or 'interrupted'}; the same command goes on from the last checkpoint", file=sys.stderr)
+        print(f"{str(interrupt) or 'interrupted'}; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(143 if "SIGTERM" in str(interrupt) else 130)
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -113,7 +113,7 @@ def run_sweep(jobs: Sequence[Job], launcher: Launcher) -> list[Outcome]:
     outcomes |= {run.name: accuracy for run in runs.values() if (accuracy := _finished(run)) is not None}
     todo = [run for run in runs.values() if run.name not in outcomes]
     order, expected_s = _plan(todo, launcher) if todo else ([], {})
-    log.info("%d runs: %d done, %d to train", len(runs), len(outcomes), len(todo))
+    log.info("%s", _begin(jobs, len(runs), len(outcomes)))
     if todo:
         outcomes |= launcher.launch(_submit(list(runs.values()), order, expected_s, launcher.name))
     if runs:
@@ -135,6 +135,12 @@ def _dry(overrides: Sequence[str], config: Config | Unavailable) -> bool | str:
         return bool(config.dry_run) and str(config.dry_run)
     said = [text.partition("=")[2] for text in overrides if text.startswith("dry_run=")]
     return said[-1] if said and said[-1].lower() not in ("false", "no", "off", "0") else False
+
+
+def _begin(jobs: Sequence[Job], runs: int, done: int) -> str:
+    absent = [" ".join(config.missing) for _, config in jobs if isinstance(config, Unavailable)]
+    more = f", {len(absent)} not available ({', '.join(dict.fromkeys(absent))})" if absent else ""
+    return f"{runs} run{'s' * (runs != 1)}: {done} done, {runs - done} to train{more}"
 
 
 def _show_end(runs: Sequence[Run], outcomes: Mapping[str, Outcome]) -> None:
@@ -160,7 +166,8 @@ def raise_if_failed(outcomes: Sequence[Outcome]) -> None:
         told.append(f"{len(failed)} of {len(outcomes)} runs failed ({reasons}); the same command tries them again")
     if absent:
         names = ", ".join(dict.fromkeys(str(error) for error in absent))
-        told.append(f"{len(absent)} of {len(outcomes)} runs are not available in this version ({names})")
+        are = "is" if len(absent) == 1 else "are"
+        told.append(f"{len(absent)} of {len(outcomes)} runs {are} not available in this version ({names})")
     if told:
         raise SweepFailed("; ".join(told))
 

@@ -197,6 +197,8 @@ def test_what_is_stopped_or_killed_goes_on_with_the_next_call(tmp_path, how):
     assert time.monotonic() - begin < 15  # no orphan trains on, and nothing is waited for
     assert status == {"Ctrl-C": 130, "parent": -signal.SIGKILL, "worker": 1}[how]
     assert "Traceback" not in err
+    if how == "Ctrl-C":
+        assert err.splitlines()[-1] == "interrupted; the same command goes on from the last checkpoint"
     if how == "worker":
         assert {folder.json("status")["failure"] for folder in hanging} == {"crash"}
         assert "its process was killed" in err

@@ -119,10 +119,12 @@ def test_failures_are_named_once():
         raise_if_failed([RuntimeError("boom"), 1.0, RuntimeError("boom")])
 
 
-def test_cells_that_do_not_exist_yet_are_named_and_the_others_trained(tmp_path, capsys):
+def test_cells_that_do_not_exist_yet_are_named_and_the_others_trained(tmp_path, capsys, caplog):
+    caplog.set_level("INFO")
     (available,) = jobs(tmp_path, ["seed=0"])
     outcomes = run_sweep([available, (["method=snip"], Unavailable(("method=snip",)))], Inline())
     assert isinstance(outcomes[0], float)
+    assert "1 run: 0 done, 1 to train, 1 not available (method=snip)" in caplog.messages
     assert "1 of 1 runs done" in capsys.readouterr().out
-    with pytest.raises(SweepFailed, match=r"^1 of 2 runs are not available in this version \(method=snip\)$"):
+    with pytest.raises(SweepFailed, match=r"^1 of 2 runs is not available in this version \(method=snip\)$"):
         raise_if_failed(outcomes)
