@@ -64,9 +64,7 @@ class Claim:
             if not self._lock.take():
                 raise self._taken()
         except OSError as error:
-            raise UserError(
-                f"{self.folder} cannot be locked ({error.strerror}); choose a runs_dir on a file system with locks"
-            ) from error
+            raise self._unlockable(error) from error
         last = self._newest()
         if self._alive_elsewhere(last):
             self._lock.release()
@@ -108,6 +106,8 @@ class Claim:
             os.link(name, mine)
         except FileExistsError:
             raise self._taken() from None
+        except OSError as error:
+            raise self._unlockable(error) from error
         finally:
             os.unlink(name)
         if self._newest() != number:  # we looked long ago: others have come and gone
@@ -145,6 +145,11 @@ class Claim:
         temporary = path.with_name(f".owner-{os.getpid()}-{time.monotonic_ns()}")
         temporary.write_text(json.dumps(record))
         os.replace(temporary, path)
+
+    def _unlockable(self, error: OSError) -> UserError:
+        return UserError(
+            f"{self.folder} cannot be locked ({error.strerror}); choose a runs_dir on one with locks and links"
+        )
 
     def _taken(self) -> Taken:
         return Taken(self.folder.name, self._record(self._newest()))

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import IO
 
-_TRIES, _PAUSE_S = 10, 0.02  # somebody who looks whether a lock is held has it for an instant
+TRIES, PAUSE_S = 10, 0.02  # somebody who looks whether a lock is held has it for an instant
 
 
 class FileLock:
@@ -24,11 +24,12 @@ class FileLock:
         """Whether this object holds the lock."""
         return self._file is not None
 
-    def take(self, shared: bool = False) -> bool:
+    def take(self, shared: bool = False, tries: int = TRIES) -> bool:
         """Try to lock it; False where another holder, in this process or any other, forbids it.
 
         Args:
             shared: allow other holders that also take it shared.
+            tries: how often, 20 ms apart.
 
         Raises:
             OSError: the file system has no locks, or the folder cannot be written.
@@ -36,11 +37,11 @@ class FileLock:
         file = self.path.open("a")
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         try:
-            for _ in range(_TRIES):
+            for left in reversed(range(tries)):
                 try:
                     fcntl.flock(file, kind | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    time.sleep(_PAUSE_S)
+                    time.sleep(PAUSE_S if left else 0)
                 else:
                     self._file = file
                     return True
@@ -58,12 +59,15 @@ class FileLock:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody on this host holds an exclusive lock on `path`; False where it does not exist."""
+    """Whether somebody on this host holds an exclusive lock on `path`; False where it does not exist.
+
+    Where that cannot be told, as without a free file descriptor, it is taken to be held.
+    """
     try:
         with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:
+        return True
     return False

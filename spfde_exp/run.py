@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from spfde_exp.claim import Claim, slurm_job
+from spfde_exp.claim import Claim
 from spfde_exp.data import Dataset, load
 from spfde_exp.errors import UserError
 from spfde_exp.failure import NanLoss
@@ -78,7 +78,8 @@ def train(config: Config, overrides: Sequence[str] = (), launched: Mapping[str, 
             load_checkpoint(folder)  # refused before anything is written
         writable_dir(Path(config.runs_dir))
         try:
-            with folder.owned(again=config.force, slurm_job=slurm_job()) as claim:
+            slurm_job = (launched or {}).get("slurm_job")
+            with folder.owned(again=config.force, slurm_job=slurm_job) as claim:
                 if config.force:
                     folder.clear()
                 trainer = Trainer(config, plan, model, dataset.to(device), device)

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SWEEPS = ".sweeps"  # folder of the sweeps' records, in runs_dir
 SLURM_LOGS = "slurm"  # folder of a sweep's Slurm jobs, in its record
 CANCEL = ".cancel"  # whoever trains a run with this file, or is about to, drops it
-ALIVE = "alive"  # a sweep that still has runs to start touches this file of its record
+ALIVE = "alive"  # a sweep that lives keeps this file of its record locked, and touches it
 
 
 class AlreadyDone(Exception):
@@ -186,10 +186,12 @@ class RunFolder:
     def _waits(self, status: dict[str, Any]) -> bool:
         if status.get("slurm_job"):
             return _in_queue(status) is not False
-        if status.get("host") == socket.gethostname():
-            return _process_exists(status.get("pid"))
         alive = self.path.parent / SWEEPS / str(status.get("sweep")) / ALIVE
-        return alive.exists() and time.time() - alive.stat().st_mtime < STALE_S
+        if status.get("host") == socket.gethostname():
+            return is_locked(alive)
+        with suppress(FileNotFoundError):
+            return time.time() - alive.stat().st_mtime < STALE_S
+        return False
 
     def slurm_job(self) -> str | None:
         """Id of the Slurm job that trains this run, or is going to; None where none is in the queue."""
@@ -228,8 +230,8 @@ class RunFolder:
     def clear(self) -> None:
         """Remove the results of an earlier training, to train again."""
         # Checkpoints first: killed in between, the folder is a finished run or a fresh one, nothing in between.
-        checkpoints = ("checkpoint.new.pt", "checkpoint.prev.pt", "checkpoint.pt", "model.pt")
-        for name in (*checkpoints, "summary.json", "metrics.jsonl", "meta.json"):
+        checkpoints = ("checkpoint.new.pt", "checkpoint.prev.pt", "checkpoint.pt")
+        for name in (*checkpoints, "summary.json", "model.pt", "metrics.jsonl", "meta.json"):
             self.file(name).unlink(missing_ok=True)
         shutil.rmtree(self.file("wandb"), ignore_errors=True)
 
@@ -276,7 +278,8 @@ class RunFolder:
                 reason = str(error) if ours else f"{type(error).__name__}: {error}"
                 failure = classify(error)
                 state = "pending" if stopped and failure != CANCELLED else "failed"
-                end = {"state": state, "error": reason, "failure": failure}
+                if self.summary() is None:  # else only its mirror is not complete
+                    end = {"state": state, "error": reason, "failure": failure}
                 raise
             finally:
                 stop.set()
@@ -292,6 +295,14 @@ class RunFolder:
         if unclaimed and self.state() == "running":  # an older version of this software trains it
             raise Taken(self.signature, status)
         return Claim(self.path)
+
+    def stopped(self, reason: str, failure: str | None) -> None:
+        """Say why a process ended that was stopped before it could own the run."""
+        with suppress(UserError), self.locked():
+            if (self.json("status") or {}).get("state") == "pending":
+                self.set_status("failed" if failure == CANCELLED else "pending", error=reason, failure=failure)
+                if failure == CANCELLED:
+                    self.file(CANCEL).unlink(missing_ok=True)
 
     def bury(self, failure: str | None = None, error: str = "its process ended without a word") -> None:
         """Enter an attempt whose process is gone in the history; call it under the lock, so that nobody works.
@@ -332,22 +343,13 @@ class RunFolder:
 
     def _beat(self, stop: threading.Event, claim: Claim) -> None:
         while not stop.wait(HEARTBEAT_S):
-            claim.beat()
-            if claim.held():
-                self.set_status("running")
+            with suppress(OSError):  # a full disk now is no reason to seem dead later
+                claim.beat()
+                if claim.held():
+                    self.set_status("running")
 
 
 def _in_queue(status: dict[str, Any]) -> bool | None:
     """Whether the Slurm job of a run is in the queue; None where it has none, or nothing tells."""
     job = status.get("slurm_job")
     return queued(job, since=float(status.get("heartbeat") or 0)) if job else None
-
-
-def _process_exists(pid: object) -> bool:
-    try:
-        os.kill(int(str(pid)), 0)
-    except (ProcessLookupError, ValueError):
-        return False
-    except PermissionError:
-        return True
-    return True

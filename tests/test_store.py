@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spfde_exp import store
 from spfde_exp.errors import UserError
+from spfde_exp.locks import FileLock
 from spfde_exp.store import STALE_S, RunFolder, writable_dir, write_atomic
 
 
@@ -56,12 +58,26 @@ def test_truncating_metrics_drops_what_the_checkpoint_does_not_know(folder):
 
 def test_states(folder):
     assert folder.state() == "new"
-    folder.set_status("pending")
-    assert folder.state() == "pending"
     with folder.owned():
         assert folder.state() == "running"
+    assert folder.state() == "stale"  # its process said it was done, and there is no summary
     folder.write_json("summary", {"test_acc": 1.0})
     assert folder.state() == "done"
+
+
+def test_a_run_waits_while_its_sweep_lives(folder):
+    alive = folder.path.parent / ".sweeps" / "s" / "alive"
+    alive.parent.mkdir(parents=True)
+    sweep = FileLock(alive)
+    sweep.take()
+    folder.set_status("pending", sweep="s")
+    assert folder.state() == "pending"
+    sweep.release()
+    assert folder.state() == "stale"
+    folder.set_status("pending", sweep="s", host="elsewhere")  # whose locks may be unknown here
+    assert folder.state() == "pending"
+    os.utime(alive, (time.time() - STALE_S - 60,) * 2)
+    assert folder.state() == "stale"
 
 
 def test_a_dead_process_is_told_from_a_living_one(folder):
@@ -81,14 +97,6 @@ def test_a_process_id_that_was_used_again_is_no_sign_of_life(folder):
     assert folder.state() == "stale"
 
 
-def test_a_run_whose_sweep_is_gone_does_not_wait_for_ever(folder):
-    process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(0,))
-    process.start()
-    process.join()
-    folder.set_status("pending", pid=process.pid)
-    assert folder.state() == "stale"
-
-
 def test_a_file_system_without_locks_is_told_from_a_taken_run(folder, monkeypatch):
     def no_locks(*_: object) -> None:
         raise OSError(38, "Function not implemented")
@@ -100,7 +108,7 @@ def test_a_file_system_without_locks_is_told_from_a_taken_run(folder, monkeypatc
 
 @pytest.mark.parametrize("survivors", range(8))
 def test_killed_while_clearing_it_is_finished_or_fresh(folder, survivors, monkeypatch):
-    names = ["checkpoint.pt", "checkpoint.prev.pt", "model.pt", "summary.json", "metrics.jsonl", "meta.json"]
+    names = ["checkpoint.pt", "checkpoint.prev.pt", "summary.json", "model.pt", "metrics.jsonl", "meta.json"]
     for name in names:
         folder.file(name).write_text("{}")
     removed = []
@@ -117,6 +125,32 @@ def test_killed_while_clearing_it_is_finished_or_fresh(folder, survivors, monkey
         folder.clear()
     checkpoints = [name for name in names[:2] if folder.file(name).exists()]
     assert folder.file("summary.json").exists() or not checkpoints
+    assert folder.file("model.pt").exists() or not folder.file("summary.json").exists()
+
+
+def test_what_is_done_stays_done_when_its_mirror_fails(folder):
+    with pytest.raises(KeyboardInterrupt), folder.owned():
+        folder.write_json("summary", {"test_acc": 1.0})
+        raise KeyboardInterrupt
+    assert folder.json("status")["state"] == "done"
+
+
+def test_a_full_disk_does_not_end_the_heartbeat(folder, monkeypatch):
+    monkeypatch.setattr(store, "HEARTBEAT_S", 0.05)
+    set_status, failures = RunFolder.set_status, iter([OSError(28, "No space left on device")] * 3)
+
+    def full_for_a_while(self, state, **more):
+        if state == "running" and not more and (error := next(failures, None)):
+            raise error
+        set_status(self, state, **more)
+
+    monkeypatch.setattr(RunFolder, "set_status", full_for_a_while)
+    with folder.owned():
+        begin = folder.json("status")["heartbeat"]
+        end = time.monotonic() + 20
+        while folder.json("status")["heartbeat"] == begin:
+            assert time.monotonic() < end
+            time.sleep(0.05)
 
 
 @pytest.mark.parametrize(("age", "state"), [(0, "running"), (STALE_S + 60, "stale")])
@@ -204,3 +238,49 @@ def test_bytes_that_are_no_text_are_passed_over(folder):
     folder.file("config.yaml").write_bytes(b"\xff\xfe")
     folder.file("status.json").write_text(json.dumps({"state": "running", "host": socket.gethostname()}))
     assert (folder.metrics(), folder.config(), folder.state()) == ([{"epoch": 0}], None, "stale")
+
+
+# -- attempts that Slurm ended
+
+
+def ended_by_slurm(make_run, *lines):
+    """A run whose process is gone without a word; its job 7_1 wrote `lines` and has left the queue."""
+    run = make_run("aa", state="running", attempt=1, sweep="s", slurm_job="7_1")
+    log = run.path.parent / ".sweeps" / "s" / "slurm" / "7_1_0_log.out"
+    log.parent.mkdir(parents=True)
+    log.write_text("".join(f"{line}\n" for line in lines))
+    return run
+
+
+BEGINS = "submitit INFO - Starting with JobEnvironment(job_id=7_1)"
+LIMIT = "slurmstepd: error: *** JOB 9 ON n0 CANCELLED AT 2026-11-21T11:59:07 DUE TO TIME LIMIT ***"
+
+
+def test_the_next_submission_finds_out_why_slurm_ended_the_job(make_run):
+    run = ended_by_slurm(make_run, BEGINS, LIMIT)
+    run.bury()
+    status = run.json("status")
+    assert (status["state"], status["failure"]) == ("failed", "time_limit")
+    assert [(end["attempt"], end["failure"]) for end in status["history"]] == [(1, "time_limit")]
+
+
+def test_the_same_job_started_again_finds_out_why_it_was_ended(make_run, monkeypatch):
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
+    run = ended_by_slurm(make_run, BEGINS, "epoch 1", BEGINS)  # the node lost its power: nobody could write a note
+    with run.owned(slurm_job="7_1"):
+        status = run.json("status")
+    assert (status["state"], status["failure"], status["attempt"]) == ("running", None, 2)
+    assert [end["failure"] for end in status["history"]] == ["lost_node"]
+
+
+def test_what_the_process_could_not_know_is_added_to_its_last_attempt(make_run):
+    run = make_run("aa", state="pending", attempt=1, history=[{"attempt": 1, "state": "pending", "failure": None}])
+    run.judge("failed", "cancelled", "its Slurm job was cancelled")
+    status = run.json("status")
+    assert (status["state"], status["failure"], status["error"]) == (
+        "failed",
+        "cancelled",
+        "its Slurm job was cancelled",
+    )
+    assert status["history"] == [{"attempt": 1, "state": "failed", "failure": "cancelled"}]

@@ -79,7 +79,7 @@ class Attempt:
     def __init__(self, batch: Batch, lifeline: Path) -> None:
         self.batch, self.began = batch, time.time()
         self.job = slurm_job() or str(os.getpid())
-        self.orders = [replace(order, lifeline=str(lifeline)) for order in deal(batch.orders)]
+        self.orders = [replace(order, lifeline=str(lifeline), slurm_job=self.job) for order in deal(batch.orders)]
         self.waiting = list(range(len(self.orders)))  # positions in `orders`, here and below
         self.running: dict[int, subprocess.Popen[bytes]] = {}
         self.tries: Counter[int] = Counter()

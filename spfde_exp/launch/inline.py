@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 
+from spfde_exp.failure import CANCELLED, Stopped
+from spfde_exp.launch.signals import StopWatch
 from spfde_exp.launch.slots import Slot, find_slots
-from spfde_exp.launch.sweep import Outcome, Sweep
+from spfde_exp.launch.sweep import Outcome, RunFailed, Sweep
 from spfde_exp.schema import Config
+from spfde_exp.store import CANCEL
 
 
 class Inline:
-    """The launcher ``hydra/launcher=inline``."""
+    """The launcher ``hydra/launcher=inline``. It takes no slots, and waits for no other sweep."""
 
     name = "inline"
 
@@ -21,14 +24,21 @@ class Inline:
         return find_slots(configs[0].device, 1, 1)
 
     def launch(self, sweep: Sweep) -> dict[str, Outcome]:
-        """Train each run here; a failed one does not stop the others."""
+        """Train each run here; a failed or cancelled one does not stop the others."""
         from spfde_exp.run import train
 
         outcomes: dict[str, Outcome] = {}
         for run in sweep.todo:
             try:
-                outcomes[run.name] = train(run.config, run.overrides, {"sweep": sweep.record.id})
+                with StopWatch(run.folder):
+                    if run.folder.file(CANCEL).exists():
+                        raise Stopped("cancelled by `runs cancel`", CANCELLED)
+                    outcomes[run.name] = train(run.config, run.overrides, {"sweep": sweep.record.id})
+            except Stopped as stopped:
+                run.folder.stopped(str(stopped), stopped.failure)
+                if stopped.failure != CANCELLED:
+                    raise
+                outcomes[run.name] = RunFailed(str(stopped))
             except Exception as error:
                 outcomes[run.name] = error
-        sweep.record.close()
         return outcomes

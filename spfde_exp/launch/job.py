@@ -25,6 +25,7 @@ class Order:
         lifeline: file that the sweep keeps locked while it lives.
         busy: files that the process keeps locked while it lives, to say that its slot is in use.
         sharing: one that it locks together with the other runs on its device.
+        slurm_job: id of the Slurm job that was handed in for it.
     """
 
     run_dir: str
@@ -36,6 +37,7 @@ class Order:
     lifeline: str | None = None
     busy: tuple[str, ...] = ()
     sharing: str | None = None
+    slurm_job: str | None = None
 
     def command(self) -> list[str]:
         """Arguments of a process that carries it out, its output on standard error."""
@@ -72,6 +74,7 @@ def run_job(order: Order) -> float:
             return _train(folder, order)
     except Stopped as error:
         log.warning("run %s: %s; it goes on from its last checkpoint", folder.signature, error)
+        folder.stopped(str(error), error.failure)
         sys.exit(143)
 
 
@@ -94,6 +97,7 @@ def _train(folder: Any, order: Order) -> float:
     if changed := code_changed(folder.path.parent, order.sweep):
         log.warning("run %s: %s", folder.signature, changed)
     launched = {"sweep": order.sweep, "runs_per_device": order.runs_per_device, "code_changed": bool(changed)}
+    launched["slurm_job"] = order.slurm_job
     return train(config, order.overrides, launched)
 
 

@@ -18,7 +18,6 @@ class Local:
         slots: devices to use; "auto" takes every GPU, else every core.
         runs_per_device: runs packed on each device, or CPU slot.
         retries: how often a run is tried again in this sweep after a failure that may pass.
-        poll_s: seconds between two looks at the jobs.
 
     Raises:
         UserError: a value is impossible.
@@ -26,12 +25,10 @@ class Local:
 
     name = "local"
 
-    def __init__(
-        self, slots: int | str = "auto", runs_per_device: int = 1, retries: int = 0, poll_s: float = 0.2
-    ) -> None:
+    def __init__(self, slots: int | str = "auto", runs_per_device: int = 1, retries: int = 0) -> None:
         if not isinstance(retries, int) or retries < 0:
             raise UserError(f"hydra.launcher.retries={retries} is impossible; allowed: 0, 1, 2, ...")
-        self.count, self.runs_per_device, self.retries, self.poll_s = slots, runs_per_device, retries, poll_s
+        self.count, self.runs_per_device, self.retries = slots, runs_per_device, retries
 
     def slots(self, configs: Sequence[Config]) -> list[Slot]:
         """The slots for some runs, which share their `device`."""
@@ -50,6 +47,5 @@ class Local:
         found = self.slots([run.config for run in sweep.todo])
         live = LiveTable(folders, labels, epochs, len(found), sweep.expected_s)
         with SharedSlots(sweep.record.id, found) as slots, live:
-            Pool(tasks, slots, sweep.record, outcomes, live.update, self.poll_s).run()
-        sweep.record.close()
+            Pool(tasks, slots, sweep.record, outcomes, live.update).run()
         return outcomes

@@ -1,6 +1,7 @@
 """A pool of submitit's local jobs: never more at once than there are slots."""
 
 import logging
+import pickle
 import signal
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import submitit
 
 from spfde_exp.errors import UserError
-from spfde_exp.failure import CANCELLED, CRASH, RETRIED
+from spfde_exp.failure import BAD_INPUT, CANCELLED, CRASH, RETRIED
 from spfde_exp.launch.job import Order, run_job
 from spfde_exp.launch.record import SweepRecord
 from spfde_exp.launch.sharing import SharedSlots
@@ -22,6 +23,7 @@ from spfde_exp.locks import FileLock
 from spfde_exp.store import CANCEL, RunFolder, objective
 
 FOREVER_MIN = 60 * 24 * 365  # submitit stops a local job after 2 minutes unless told otherwise
+POLL_S = 0.2  # between two looks at the jobs
 ELSEWHERE_S = 1.0  # between two looks at runs that somebody else trains
 ALIVE_S = 15.0  # between two signs of life of the sweep
 STOP_S = GRACE_S + 2  # within which a job that is asked to stop has ended, or is ended
@@ -60,7 +62,6 @@ class Pool:
         record: of the sweep.
         outcomes: takes, by signature, the accuracy in percent or what went wrong.
         show: called often, with the signatures of running and of waiting runs.
-        poll_s: seconds between two looks at the jobs.
     """
 
     def __init__(
@@ -70,10 +71,9 @@ class Pool:
         record: SweepRecord,
         outcomes: dict[str, Outcome],
         show: Callable[[Collection[str], Collection[str]], None],
-        poll_s: float,
     ) -> None:
         self.waiting, self.slots, self.record = list(tasks), slots, record
-        self.outcomes, self.show, self.poll_s = outcomes, show, poll_s
+        self.outcomes, self.show = outcomes, show
         self.running: list[_Job] = []
         self.elsewhere: list[Task] = []
         self._looked = self._touched = 0.0
@@ -88,7 +88,7 @@ class Pool:
                 self._look_elsewhere()
                 self._give_signs()
                 if self.waiting or self.running or self.elsewhere:
-                    time.sleep(self.poll_s)
+                    time.sleep(POLL_S)
         except BaseException:
             self._stop()
             raise
@@ -102,7 +102,12 @@ class Pool:
             if task is None:
                 self.slots.give_back(slot)
                 return
-            self.running.append(_Job(task, slot, self._submit(task, slot)))
+            # Ctrl-C reaches the whole terminal; submitit's controller would give the run one second to end.
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+            try:
+                self.running.append(_Job(task, slot, self._submit(task, slot)))
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
 
     def _next(self) -> Task | None:
         """The first waiting task that nobody else is at."""
@@ -110,6 +115,8 @@ class Pool:
             task = self.waiting.pop(0)
             if task.folder.file(CANCEL).exists():
                 self._drop(task)
+            elif not task.folder.path.exists():
+                self._report(task, RunFailed("its folder was removed"))
             elif not task.reserved.take() or task.folder.state() == "running":
                 task.reserved.release()
                 self.elsewhere.append(task)
@@ -129,18 +136,15 @@ class Pool:
             threads=slot.threads,
             gpu=slot.gpu,
             runs_per_device=slot.packed,
-            lifeline=str(self.slots.lifeline),
+            lifeline=str(self.record.lifeline),
             busy=tuple(busy),
             sharing=sharing,
         )
         executor = submitit.LocalExecutor(folder=task.folder.file("submitit"))
         executor.update_parameters(timeout_min=FOREVER_MIN, stderr_to_stdout=True)
-        # Ctrl-C reaches the whole terminal; submitit's controller would give the run one second to end.
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
-        try:
-            return executor.submit(run_job, order)
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
+        for old in task.folder.path.glob("submitit/*_result.pkl"):  # a job is named by its process, and that again
+            old.unlink(missing_ok=True)
+        return executor.submit(run_job, order)
 
     def _collect(self) -> None:
         for entry in [entry for entry in self.running if entry.job.done()]:
@@ -150,17 +154,23 @@ class Pool:
             entry.task.reserved.release()
 
     def _end(self, task: Task, job: "submitit.Job[Any]") -> None:
-        reason = _died(task, job)
-        status = task.folder.json("status") or {}
-        if reason is None:
-            self._report(task, objective(task.folder.summary() or {}))
-        elif task.folder.file(CANCEL).exists():
+        kind, told = _answer(job)
+        folder, summary = task.folder, task.folder.summary()
+        if summary is not None and (kind == "success" or not task.again):  # else it is of the training before
+            self._report(task, objective(summary))
+        elif folder.file(CANCEL).exists():
             self._drop(task)
-        elif task.folder.state() == "running":
+        elif not folder.path.exists():
+            self._report(task, RunFailed("its folder was removed"))
+        elif told.startswith("spfde_exp.claim.Taken: ") or folder.state() == "running":
             self.elsewhere.append(task)
-        elif status.get("failure") in RETRIED and task.retries > 0:
+        else:
+            self._failed(task, *_why(folder, told))
+
+    def _failed(self, task: Task, failure: str | None, reason: str) -> None:
+        if failure in RETRIED and task.retries > 0:
             task.retries -= 1
-            log.warning("run %s failed (%s) and is tried again: %s", task.folder.signature, status["failure"], reason)
+            log.warning("run %s failed (%s) and is tried again: %s", task.folder.signature, failure, reason)
             self.waiting.append(task)
         else:
             self._report(task, RunFailed(reason))
@@ -176,15 +186,16 @@ class Pool:
             return
         self._looked = time.monotonic()
         for task in list(self.elsewhere):
-            state = task.folder.state()
-            if state == "running" or not task.reserved.take():
-                continue
-            task.reserved.release()
+            folder = task.folder
+            if folder.path.exists():
+                if folder.state() == "running" or not task.reserved.take():
+                    continue
+                task.reserved.release()
             self.elsewhere.remove(task)
-            if (summary := task.folder.summary()) is not None:
+            if (summary := folder.summary()) is not None:
                 self._report(task, objective(summary))
-            elif state == "failed":  # just now, by whoever else was asked for it
-                self._report(task, RunFailed(str((task.folder.json("status") or {}).get("error"))))
+            elif folder.state() == "failed":  # just now, by whoever else was asked for it
+                self._report(task, RunFailed(str((folder.json("status") or {}).get("error"))))
             else:
                 self.waiting.insert(0, task)
 
@@ -197,30 +208,39 @@ class Pool:
         if time.monotonic() - self._touched > ALIVE_S:
             self._touched = time.monotonic()
             self.record.touch()
+            for task in self.waiting:
+                if task.folder.state() == "stale":  # a sweep that was asked for it too is gone: it is ours now
+                    with suppress(UserError), task.folder.locked():
+                        task.folder.set_status("pending", sweep=self.record.id)
 
     def _stop(self) -> None:
         """Let the jobs stop at once, each at its last checkpoint."""
         if self.running:
             log.warning("stopping %d runs; they go on from their last checkpoints", len(self.running))
-        self.slots.let_go()
+        self.record.let_go()
         end = time.monotonic() + STOP_S
         while any(not entry.job.done() for entry in self.running) and time.monotonic() < end:
             time.sleep(0.05)
 
 
-def _died(task: Task, job: "submitit.Job[Any]") -> str | None:
-    """Why a job that has ended did not finish its run, put down in its status; None if it did."""
-    told = job.paths.result_pickle.exists()  # submitit would wait for that of a killed process
-    error = job.exception() if told else None
-    if told and error is None:
-        return None
-    status = task.folder.json("status") or {}
+def _answer(job: "submitit.Job[Any]") -> tuple[str | None, str]:
+    """What a job that has ended left: "success", "error" and the last line of its traceback, or nothing."""
+    if not job.paths.result_pickle.exists():  # stopped, or killed; submitit would wait for it
+        return None, ""
+    with job.paths.result_pickle.open("rb") as file:
+        kind, value = pickle.load(file)
+    return kind, str(value).strip().splitlines()[-1] if kind == "error" else ""
+
+
+def _why(folder: RunFolder, told: str) -> tuple[str | None, str]:
+    """Class and words of what ended a run; put down in its status, where its process did not."""
+    status = folder.json("status") or {}
     if status.get("error") and status.get("state") in ("failed", "pending"):
-        return str(status["error"])
-    reason = f"its process was killed: see {task.folder.file('submitit')}"
-    if error is not None:  # before it owned the run; the last line of a traceback
-        reason = str(error).strip().splitlines()[-1].split("UserError: ")[-1]
-    with suppress(UserError), task.folder.locked():
-        task.folder.bury(CRASH, reason)
-        task.folder.set_status("failed", error=reason, failure=CRASH)
-    return reason
+        return status.get("failure"), str(status["error"])
+    failure, reason = CRASH, told or f"its process was killed: see {folder.file('submitit')}"
+    if told.startswith("spfde_exp."):  # before it owned the run
+        failure, reason = BAD_INPUT, told.partition(": ")[2]
+    with suppress(UserError), folder.locked():
+        folder.bury(failure, reason)
+        folder.set_status("failed", error=reason, failure=failure)
+    return failure, reason

@@ -9,8 +9,10 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from spfde_exp.locks import FileLock
 from spfde_exp.provenance import code_diff, code_digest, code_version
 from spfde_exp.store import ALIVE, SWEEPS, read_json, write_atomic
 
@@ -25,6 +27,7 @@ class SweepRecord:
 
     def __init__(self, path: Path) -> None:
         self.id, self.path = path.name, path
+        self._alive = FileLock(path / ALIVE)
 
     @classmethod
     def write(cls, runs_dir: Path, launcher: str, runs: Mapping[str, str]) -> "SweepRecord":
@@ -47,16 +50,27 @@ class SweepRecord:
             "runs": dict(runs),
         }
         write_atomic(record.path / "sweep.json", json.dumps(content, indent=1) + "\n")
-        record.touch()
+        record._alive.take()
         return record
 
+    @property
+    def lifeline(self) -> Path:
+        """A file that is locked while the process of this sweep lives."""
+        return self._alive.path
+
     def touch(self) -> None:
-        """Say, to other hosts too, that runs of this sweep are still to be started."""
-        (self.path / ALIVE).touch()
+        """Say, to other hosts too, that this sweep lives."""
+        with suppress(FileNotFoundError):
+            os.utime(self.lifeline)
+
+    def let_go(self) -> None:
+        """End the lifeline: what this sweep started stops."""
+        self._alive.release()
 
     def close(self) -> None:
-        """Nothing more will be started."""
-        (self.path / ALIVE).unlink(missing_ok=True)
+        """Nothing is being trained, and nothing more will be started."""
+        self.let_go()
+        self.lifeline.unlink(missing_ok=True)
 
 
 def code_changed(runs_dir: Path, sweep: str | None) -> str | None:

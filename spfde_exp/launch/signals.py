@@ -13,11 +13,12 @@ from spfde_exp.store import CANCEL, RunFolder
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 WATCH_S = 0.5  # between two looks for a reason to stop
+AGAIN_S = 5.0  # signals that come sooner after the first find the run putting its things in order
 GRACE_S = 20.0  # a process that is asked to stop and does not is ended
 
 
 class StopWatch:
-    """Turns every reason to stop into one `Stopped` in the main thread, raised once.
+    """Turns every reason to stop into one `Stopped` in the main thread.
 
     SIGINT and SIGTERM stop the run; so do a cancel file in the run folder, and a lifeline that nobody holds any
     more: a file that the sweep keeps locked while it lives. Use as a context, in the main thread.
@@ -25,7 +26,7 @@ class StopWatch:
 
     def __init__(self, folder: RunFolder, lifeline: Path | None = None) -> None:
         self.folder, self.lifeline = folder, lifeline
-        self._stopped: Stopped | None = None
+        self._when = float("-inf")
         self._over = threading.Event()
 
     def __enter__(self) -> "StopWatch":
@@ -40,10 +41,10 @@ class StopWatch:
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        if self._stopped is None and not self._over.is_set():
-            reason, failure = self._reason(signal.Signals(number).name)
-            self._stopped = Stopped(reason, failure)
-            raise self._stopped
+        again = time.monotonic() - self._when > AGAIN_S  # the first was lost in code that passes over exceptions
+        if again and not self._over.is_set():
+            self._when = time.monotonic()
+            raise Stopped(*self._reason(signal.Signals(number).name))
 
     def _reason(self, name: str) -> tuple[str, str | None]:
         if self.folder.file(CANCEL).exists():

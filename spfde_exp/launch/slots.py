@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 
 from spfde_exp.errors import UserError
-from spfde_exp.machine import usable_cores
+from spfde_exp.machine import core_ids
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ def find_slots(device: str, count: int | str, runs: int, runs_per_device: int = 
         raise UserError(f"hydra.launcher.slots={count} is impossible; allowed: auto or a whole number above 0")
     if not _positive(runs_per_device):
         raise UserError(f"hydra.launcher.runs_per_device={runs_per_device} is impossible; allowed: 1, 2, 3, ...")
-    cores, gpus = usable_cores(), _gpus() if device != "cpu" else []
+    ids, gpus = core_ids(), _gpus() if device != "cpu" else []
+    cores = len(ids)
     if gpus and device.startswith("cuda:"):
         gpus = gpus[int(device[5:]) :][:1]
     if gpus:
@@ -53,8 +54,9 @@ def find_slots(device: str, count: int | str, runs: int, runs_per_device: int = 
         return [_gpu_slot(gpu, place, threads, runs_per_device) for gpu, place in places]
     wanted = min(runs_per_device * (cores if count == "auto" else int(count)), runs)
     threads = max(1, cores // wanted)
+    names = [f"cpu-{core}" for core in ids] + [f"cpu-more-{place}" for place in range(wanted * threads - cores)]
     return [
-        Slot(None, threads, tuple(f"cpu-{place * threads + part}" for part in range(threads)), packed=runs_per_device)
+        Slot(None, threads, tuple(names[place * threads : (place + 1) * threads]), packed=runs_per_device)
         for place in range(wanted)
     ]
 
@@ -63,7 +65,7 @@ def _gpu_slot(gpu: str, place: int, threads: int, packed: int) -> Slot:
     device = f"gpu-{gpu}"
     if packed == 1:
         return Slot(gpu, threads, (device,))
-    return Slot(gpu, threads, (f"{device}-{packed}-{place}",), shared=device, packed=packed)
+    return Slot(gpu, threads, (f"{device}-{place}",), shared=device, packed=packed)
 
 
 def _positive(value: object) -> bool:

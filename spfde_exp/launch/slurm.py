@@ -77,7 +77,6 @@ class Slurm:
         if len(runs) < len(sweep.todo):
             print(f"{len(sweep.todo) - len(runs)} of {len(sweep.todo)} runs are in the queue or at work already")
         self._submit(runs, sweep)
-        sweep.record.close()
         if not self.wait:
             return {run.name: None for run in sweep.todo}
         return wait_for(sweep, self.runs_per_job * (self.array_parallelism or len(sweep.todo)))

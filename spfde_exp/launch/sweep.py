@@ -115,7 +115,11 @@ def run_sweep(jobs: Sequence[Job], launcher: Launcher) -> list[Outcome]:
     order, expected_s = _plan(todo, launcher) if todo else ([], {})
     log.info("%s", _begin(jobs, len(runs), len(outcomes)))
     if todo:
-        outcomes |= launcher.launch(_submit(list(runs.values()), order, expected_s, launcher.name))
+        sweep = _submit(list(runs.values()), order, expected_s, launcher.name)
+        try:
+            outcomes |= launcher.launch(sweep)
+        finally:
+            sweep.record.close()
     if runs:
         _show_end(list(runs.values()), outcomes)
     return [_outcome(config, outcomes) for _, config in jobs]

@@ -85,15 +85,16 @@ def fake_job(order):
 
 def train_on_fakes(monkeypatch, tmp_path, runs: int, gpus: str, cores: int = 4, **options) -> list[dict]:
     monkeypatch.setattr(pool, "run_job", fake_job)
+    monkeypatch.setattr(pool, "POLL_S", 0.02)
     monkeypatch.setattr(slots, "gpu_count", lambda: len(gpus.split(",")) if gpus else 0)
-    monkeypatch.setattr(slots, "usable_cores", lambda: cores)
+    monkeypatch.setattr(slots, "core_ids", lambda: list(range(cores)))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "simulated")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
     jobs = [
         ([f"seed={seed}"], compose(["debug=tiny", f"seed={seed}", f"runs_dir={tmp_path / 'out'}"]))
         for seed in range(runs)
     ]
-    assert run_sweep(jobs, Local(poll_s=0.02, **options)) == [1.0] * runs
+    assert run_sweep(jobs, Local(**options)) == [1.0] * runs
     return [folder.summary() for folder in folders(tmp_path / "out")]
 
 
@@ -113,7 +114,7 @@ def test_never_more_runs_than_slots_each_on_its_device(monkeypatch, tmp_path, gp
     assert at_once([tuple(run["span"]) for run in made]) == most
     for device in gpus.split(",") if gpus else []:
         spans = [tuple(run["span"]) for run in made if run["gpu"] == device]
-        assert len(spans) == 0 if options.get("slots") == 1 and device == "5" else at_once(spans) <= most // 2 or 1
+        assert len(spans) == 0 if options.get("slots") == 1 and device == "5" else at_once(spans) <= max(1, most // 2)
     assert {run["packed"] for run in made} == {options.get("runs_per_device", 1)}
     assert all((run["gpu"] is None) == (not gpus) for run in made)
 
@@ -264,6 +265,53 @@ def test_a_cancelled_run_is_dropped_and_the_others_go_on(tmp_path):
     assert [folder.json("status")["failure"] for folder in (hanging, *waiting)] == ["cancelled", "cancelled", None]
     status, _, err = finish(start(tmp_path, "seed=0,1,2"))
     assert status == 0, err
+
+
+@pytest.mark.slow
+def test_an_error_before_the_run_is_owned_is_told_as_it_is_and_not_tried_again(tmp_path):
+    status, _, err = finish(start(tmp_path, "seed=0"))
+    assert status == 0, err
+    (folder,) = folders(tmp_path / "out")
+    folder.file("summary.json").unlink()
+    for name in ("checkpoint.pt", "checkpoint.prev.pt"):
+        folder.file(name).write_bytes(b"torn")
+    status, _, err = finish(start(tmp_path, "seed=0", "hydra.launcher.retries=1"))
+    assert status == 1
+    assert "no checkpoint of run" in err.strip().splitlines()[-1]
+    assert "tried again:" not in err
+    assert folder.json("status")["failure"] == "bad_input"
+
+
+@pytest.mark.slow
+def test_killed_after_its_summary_a_run_is_done(tmp_path):
+    status, _, err = finish(start(tmp_path, "seed=0,1", s0="die at the end"))
+    assert status == 0, err
+    assert {folder.state() for folder in folders(tmp_path / "out")} == {"done"}
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_removed_costs_only_its_run(tmp_path):
+    sweep = start(tmp_path, "seed=0,1,2", "hydra.launcher.slots=1", "epochs=30")
+    wait_for(lambda: epochs(tmp_path / "out") and max(epochs(tmp_path / "out")) > 1)
+    _, removed, _ = sorted(folders(tmp_path / "out"), key=lambda folder: folder.config()["seed"])
+    removed.path.rename(tmp_path / "removed")
+    status, text, err = finish(sweep)
+    assert status == 1
+    assert "2 of 3 runs done" in text
+    assert "1 of 3 runs failed (its folder was removed)" in err
+
+
+@pytest.mark.slow
+def test_inline_a_cancelled_run_does_not_end_the_others(tmp_path):
+    sweep = start(tmp_path, "seed=0,1", "hydra/launcher=inline", s0="hang")
+    wait_for(lambda: epochs(tmp_path / "out") and max(epochs(tmp_path / "out")) == 1)
+    (hanging,) = [folder for folder in folders(tmp_path / "out") if folder.config()["seed"] == 0]
+    hanging.file(CANCEL).touch()
+    status, text, err = finish(sweep)
+    assert status == 1
+    assert "1 of 2 runs done" in text
+    assert "1 of 2 runs failed (cancelled by `runs cancel`)" in err
+    assert hanging.json("status")["failure"] == "cancelled"
 
 
 # -- planned is what is trained

@@ -1,11 +1,13 @@
 """A sweep's record tells what was submitted, by which command, with which code."""
 
 import json
+import shlex
+import sys
 
 from spfde_exp.launch import record as module
 from spfde_exp.launch.record import SweepRecord, code_changed
+from spfde_exp.locks import is_locked
 from spfde_exp.provenance import code_diff, code_digest, code_version
-from spfde_exp.store import ALIVE
 
 
 def test_it_holds_command_runs_and_code(tmp_path):
@@ -16,14 +18,18 @@ def test_it_holds_command_runs_and_code(tmp_path):
     assert content["code"]["commit"] == code_version()["commit"]
     assert content["code"]["digest"] == code_digest()
     assert (record.path / "code.diff").read_text() == code_diff()
-    assert "pytest" in content["command"]
+    assert content["command"] == shlex.join(sys.argv)
 
 
-def test_it_is_alive_until_it_is_closed(tmp_path):
+def test_its_lifeline_is_held_until_it_lets_go(tmp_path):
     record = SweepRecord.write(tmp_path, "local", {})
-    assert (record.path / ALIVE).exists()
+    assert is_locked(record.lifeline)
+    record.touch()
+    record.let_go()
+    assert record.lifeline.exists()
+    assert not is_locked(record.lifeline)
     record.close()
-    assert not (record.path / ALIVE).exists()
+    assert not record.lifeline.exists()
 
 
 def test_two_sweeps_at_the_same_moment_have_two_records(tmp_path):

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from spfde_exp.failure import CANCELLED, TIME_LIMIT, Stopped
+from spfde_exp.launch import signals
 from spfde_exp.launch.signals import StopWatch
 from spfde_exp.locks import FileLock
 from spfde_exp.store import CANCEL, RunFolder
@@ -48,11 +49,14 @@ def test_the_time_limit_of_a_slurm_job(folder, monkeypatch):
     assert error.failure == TIME_LIMIT
 
 
-def test_it_stops_once_only(folder):
+def test_a_second_signal_is_heard_only_if_the_first_was_lost(folder, monkeypatch):
     with StopWatch(folder):
         with pytest.raises(Stopped):
             signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)  # while it puts its things in order
+        monkeypatch.setattr(signals, "AGAIN_S", 0.0)  # long after
+        with pytest.raises(Stopped):
+            signal.raise_signal(signal.SIGTERM)
 
 
 def test_handlers_are_put_back(folder):

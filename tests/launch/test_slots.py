@@ -10,7 +10,7 @@ from spfde_exp.launch.slots import Slot, find_slots
 @pytest.fixture
 def machine(monkeypatch):
     def make(cores: int, gpus: str) -> None:
-        monkeypatch.setattr(module, "usable_cores", lambda: cores)
+        monkeypatch.setattr(module, "core_ids", lambda: list(range(cores)))
         monkeypatch.setattr(module, "gpu_count", lambda: len(gpus.split(",")) if gpus else 0)
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
 
@@ -87,7 +87,7 @@ def test_a_named_gpu_is_the_only_slot(machine):
 
 @pytest.mark.parametrize("visible", ["", "-1", "NoDevFiles", "0"])
 def test_names_of_gpus_that_are_not_there_give_cpu_slots(monkeypatch, visible):
-    monkeypatch.setattr(module, "usable_cores", lambda: 4)
+    monkeypatch.setattr(module, "core_ids", lambda: [0, 1, 2, 3])
     monkeypatch.setattr(module, "gpu_count", lambda: 0)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert [(slot.gpu, slot.threads) for slot in find_slots("auto", "auto", 9)] == [(None, 1)] * 4

@@ -1,4 +1,7 @@
-"""Put on PYTHONPATH, it makes runs fail as SPFDE_TEST_SABOTAGE says: {seed: nan | memory | crash | die | hang}."""
+"""Put on PYTHONPATH, it makes runs fail as SPFDE_TEST_SABOTAGE says, by seed.
+
+How: nan, memory, crash, die or hang in the second epoch, or "die at the end".
+"""
 
 import importlib.abc
 import importlib.machinery
@@ -30,6 +33,21 @@ def sabotage(module) -> None:
     module.Trainer.train_epoch = sabotaged
 
 
+def sabotage_the_end(module) -> None:
+    finish = module.WandbSink.finish
+
+    def sabotaged(self):
+        summary = self._run_dir / "summary.json"
+        if summary.exists() and HOW.get(str(json.loads(summary.read_text())["seed"])) == "die at the end":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return finish(self)
+
+    module.WandbSink.finish = sabotaged
+
+
+SABOTAGE = {"spfde_exp.train.trainer": sabotage, "spfde_exp.track.wandb_sink": sabotage_the_end}
+
+
 class Loader(importlib.abc.Loader):
     def __init__(self, loader):
         self.loader = loader
@@ -39,12 +57,12 @@ class Loader(importlib.abc.Loader):
 
     def exec_module(self, module):
         self.loader.exec_module(module)
-        sabotage(module)
+        SABOTAGE[module.__name__](module)
 
 
 class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name != "spfde_exp.train.trainer":
+        if name not in SABOTAGE:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         spec.loader = Loader(spec.loader)
