@@ -6,8 +6,8 @@ from pathlib import Path
 from analysis.tables import find_table, table_ids
 from spfde_exp.cli import OneLineParser, guarded
 from spfde_exp.errors import UserError
+from spfde_exp.files import write_atomic
 from spfde_exp.launch.sweepfile import load_sweep
-from spfde_exp.store import write_atomic
 
 FORMATS = ("markdown", "latex", "csv", "json")
 

@@ -9,7 +9,8 @@ from statistics import median
 from typing import Any
 
 from spfde_exp.errors import UserError
-from spfde_exp.store import SWEEPS, RunFolder, read_json
+from spfde_exp.files import read_json
+from spfde_exp.store import SWEEPS, RunFolder
 
 RECENT = 5  # epochs whose median tells the speed: freezing makes the early ones slower
 ENDED = ("failed", "done")  # states that only a new attempt changes

@@ -14,10 +14,11 @@ from spfde_exp.claim import Claim
 from spfde_exp.data import Dataset, load
 from spfde_exp.errors import UserError
 from spfde_exp.failure import NanLoss
+from spfde_exp.files import writable_dir
 from spfde_exp.plan import RunPlan, build_model, make_plan
 from spfde_exp.provenance import code_version, environment
 from spfde_exp.schema import Config
-from spfde_exp.store import AlreadyDone, RunFolder, objective, writable_dir
+from spfde_exp.store import AlreadyDone, RunFolder, objective
 from spfde_exp.track.console import Progress
 from spfde_exp.track.wandb_sink import WandbSink
 from spfde_exp.train.checkpoint import load_checkpoint, save, save_checkpoint

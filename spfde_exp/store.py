@@ -1,10 +1,7 @@
 """The run folder: its only reader and writer. Readable at any moment, whatever is killed when. Needs no torch."""
 
-import json
 import os
-import shutil
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -12,19 +9,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from spfde_exp.claim import HEARTBEAT_S, STALE_S, Claim, Taken, slurm_job
-from spfde_exp.config import SCHEMA_VERSION, signature
+from spfde_exp.config import signature
 from spfde_exp.errors import UserError
 from spfde_exp.failure import CANCELLED, CRASH, Stopped, classify
 from spfde_exp.locks import is_locked
+from spfde_exp.run_files import RunFiles
 from spfde_exp.schema import Config
 from spfde_exp.slurm_ending import Ending, ending
 from spfde_exp.slurm_queue import queued
 
-# ten times as fast where PyYAML has its C part; status reads a thousand configurations
-LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SWEEPS = ".sweeps"  # folder of the sweeps' records, in runs_dir
 SLURM_LOGS = "slurm"  # folder of a sweep's Slurm jobs, in its record
 CANCEL = ".cancel"  # whoever trains a run with this file, or is about to, drops it
@@ -43,119 +37,18 @@ class AlreadyDone(Exception):
         self.summary = summary
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Replace `path` by `text`: readers see the old file or the new one, never a part."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in `path`, or None where there is none, or no whole one."""
-    try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def writable_dir(path: Path) -> Path:
-    """`path`, made if need be.
-
-    Raises:
-        UserError: nothing can be written there.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"runs_dir={path} cannot be written ({error.strerror}); choose a folder that can, with runs_dir=..."
-        ) from error
-    return path
-
-
 def objective(summary: dict[str, Any]) -> float:
     """What a sweeper maximises: accuracy on the hold-out where there is one, else on the test set."""
     return float(summary.get("val_acc", summary["test_acc"]))
 
 
-class RunFolder:
-    """One run on disk: `<runs_dir>/<signature>/` with the files of the contract.
-
-    Attributes:
-        path: the folder.
-    """
-
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+class RunFolder(RunFiles):
+    """One run on disk: its files, its state, and who may train it."""
 
     @classmethod
     def of(cls, config: Config) -> "RunFolder":
         """The folder of the run of a resolved configuration."""
         return cls(Path(config.runs_dir) / signature(config))
-
-    @property
-    def signature(self) -> str:
-        """Name of the run."""
-        return self.path.name
-
-    def file(self, name: str) -> Path:
-        """Path of a file of the run."""
-        return self.path / name
-
-    # -- reading
-
-    def config(self) -> dict[str, Any] | None:
-        """The resolved configuration, without its schema version; None where there is none.
-
-        Raises:
-            UserError: a newer version of this software wrote it.
-        """
-        try:
-            config = yaml.load(self.file("config.yaml").read_text(), Loader=LOADER)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
-            return None
-        if not isinstance(config, dict):
-            return None
-        version = config.pop("schema_version", None)
-        if not isinstance(version, int) or version > SCHEMA_VERSION:
-            raise UserError(
-                f"{self.file('config.yaml')} has schema version {version}, this software reads up to "
-                f"{SCHEMA_VERSION}; update spfde_exp, or choose another runs_dir"
-            )
-        return config
-
-    def json(self, name: str) -> dict[str, Any] | None:
-        """The object in a JSON file of the run (`meta`, `plan`, `status`, `summary`), or None."""
-        return read_json(self.file(f"{name}.json"))
-
-    def summary(self) -> dict[str, Any] | None:
-        """The summary of a finished run, else None."""
-        return self.json("summary")
-
-    def metrics(self) -> list[dict[str, Any]]:
-        """One row per epoch; a torn last line is left out."""
-        rows = []
-        try:
-            lines = self.file("metrics.jsonl").read_bytes().splitlines()
-        except OSError:
-            return []
-        for line in lines:
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                break
-        return rows
 
     def state(self) -> str:
         """How far the run is.
@@ -199,41 +92,11 @@ class RunFolder:
         going = status.get("state") in ("pending", "running") and _in_queue(status)
         return str(status["slurm_job"]) if going else None
 
-    # -- writing
-
-    def write_json(self, name: str, value: dict[str, Any]) -> None:
-        """Replace a JSON file of the run."""
-        write_atomic(self.file(f"{name}.json"), json.dumps(value, indent=1) + "\n")
-
-    def write_config(self, config: dict[str, Any]) -> None:
-        """Write config.yaml with the schema version."""
-        write_atomic(self.file("config.yaml"), yaml.safe_dump({"schema_version": SCHEMA_VERSION, **config}))
-
     def set_status(self, state: str, **more: Any) -> None:
         """Write status.json; what is not given stays as it was."""
         status = self.json("status") or {"attempt": 0, "error": None, "failure": None}
         status |= {"state": state, "host": socket.gethostname(), "pid": os.getpid(), "heartbeat": time.time(), **more}
         self.write_json("status", status)
-
-    def append_metrics(self, row: dict[str, Any]) -> None:
-        """Add one epoch, on disk before this returns."""
-        with self.file("metrics.jsonl").open("a") as file:
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    def truncate_metrics(self, epochs: int) -> None:
-        """Keep the rows of the first `epochs` epochs only."""
-        rows = [row for row in self.metrics() if row["epoch"] < epochs]
-        write_atomic(self.file("metrics.jsonl"), "".join(json.dumps(row) + "\n" for row in rows))
-
-    def clear(self) -> None:
-        """Remove the results of an earlier training, to train again."""
-        # Checkpoints first: killed in between, the folder is a finished run or a fresh one, nothing in between.
-        checkpoints = ("checkpoint.new.pt", "checkpoint.prev.pt", "checkpoint.pt")
-        for name in (*checkpoints, "summary.json", "model.pt", "metrics.jsonl", "meta.json"):
-            self.file(name).unlink(missing_ok=True)
-        shutil.rmtree(self.file("wandb"), ignore_errors=True)
 
     # -- ownership
 

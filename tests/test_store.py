@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from spfde_exp import store
 from spfde_exp.errors import UserError
+from spfde_exp.files import writable_dir, write_atomic
 from spfde_exp.locks import FileLock
-from spfde_exp.store import STALE_S, RunFolder, writable_dir, write_atomic
+from spfde_exp.store import STALE_S, RunFolder
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from spfde_exp.files import read_json, write_atomic
 from spfde_exp.locks import FileLock
 from spfde_exp.provenance import code_diff, code_digest, code_version
-from spfde_exp.store import ALIVE, SWEEPS, read_json, write_atomic
+from spfde_exp.store import ALIVE, SWEEPS
 
 
 class SweepRecord:

@@ -10,12 +10,13 @@ from typing import Protocol
 from spfde_exp.claim import Taken
 from spfde_exp.config import signature
 from spfde_exp.errors import UserError
+from spfde_exp.files import writable_dir
 from spfde_exp.launch.jobs import Unavailable, settings
 from spfde_exp.launch.record import SweepRecord
 from spfde_exp.launch.slots import Slot
 from spfde_exp.launch.table import closing_row, print_table
 from spfde_exp.schema import Config
-from spfde_exp.store import CANCEL, RunFolder, objective, writable_dir
+from spfde_exp.store import CANCEL, RunFolder, objective
 
 log = logging.getLogger(__name__)
 

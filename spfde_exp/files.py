@@ -1,0 +1,50 @@
+"""Files that are whole at any moment, whatever is killed when."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from spfde_exp.errors import UserError
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace `path` by `text`: readers see the old file or the new one, never a part."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in `path`, or None where there is none, or no whole one."""
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def writable_dir(path: Path) -> Path:
+    """`path`, made if need be.
+
+    Raises:
+        UserError: nothing can be written there.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"runs_dir={path} cannot be written ({error.strerror}); choose a folder that can, with runs_dir=..."
+        ) from error
+    return path

@@ -1,0 +1,110 @@
+"""The files of a run folder: read, written and cleared. Needs no torch."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from spfde_exp.config import SCHEMA_VERSION
+from spfde_exp.errors import UserError
+from spfde_exp.files import read_json, write_atomic
+
+# ten times as fast where PyYAML has its C part; status reads a thousand configurations
+LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class RunFiles:
+    """The files of the contract in `<runs_dir>/<signature>/`.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @property
+    def signature(self) -> str:
+        """Name of the run."""
+        return self.path.name
+
+    def file(self, name: str) -> Path:
+        """Path of a file of the run."""
+        return self.path / name
+
+    # -- reading
+
+    def config(self) -> dict[str, Any] | None:
+        """The resolved configuration, without its schema version; None where there is none.
+
+        Raises:
+            UserError: a newer version of this software wrote it.
+        """
+        try:
+            config = yaml.load(self.file("config.yaml").read_text(), Loader=LOADER)
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            return None
+        if not isinstance(config, dict):
+            return None
+        version = config.pop("schema_version", None)
+        if not isinstance(version, int) or version > SCHEMA_VERSION:
+            raise UserError(
+                f"{self.file('config.yaml')} has schema version {version}, this software reads up to "
+                f"{SCHEMA_VERSION}; update spfde_exp, or choose another runs_dir"
+            )
+        return config
+
+    def json(self, name: str) -> dict[str, Any] | None:
+        """The object in a JSON file of the run (`meta`, `plan`, `status`, `summary`), or None."""
+        return read_json(self.file(f"{name}.json"))
+
+    def summary(self) -> dict[str, Any] | None:
+        """The summary of a finished run, else None."""
+        return self.json("summary")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """One row per epoch; a torn last line is left out."""
+        rows = []
+        try:
+            lines = self.file("metrics.jsonl").read_bytes().splitlines()
+        except OSError:
+            return []
+        for line in lines:
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break
+        return rows
+
+    # -- writing
+
+    def write_json(self, name: str, value: dict[str, Any]) -> None:
+        """Replace a JSON file of the run."""
+        write_atomic(self.file(f"{name}.json"), json.dumps(value, indent=1) + "\n")
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Write config.yaml with the schema version."""
+        write_atomic(self.file("config.yaml"), yaml.safe_dump({"schema_version": SCHEMA_VERSION, **config}))
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        """Add one epoch, on disk before this returns."""
+        with self.file("metrics.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def truncate_metrics(self, epochs: int) -> None:
+        """Keep the rows of the first `epochs` epochs only."""
+        rows = [row for row in self.metrics() if row["epoch"] < epochs]
+        write_atomic(self.file("metrics.jsonl"), "".join(json.dumps(row) + "\n" for row in rows))
+
+    def clear(self) -> None:
+        """Remove the results of an earlier training, to train again."""
+        # Checkpoints first: killed in between, the folder is a finished run or a fresh one, nothing in between.
+        checkpoints = ("checkpoint.new.pt", "checkpoint.prev.pt", "checkpoint.pt")
+        for name in (*checkpoints, "summary.json", "model.pt", "metrics.jsonl", "meta.json"):
+            self.file(name).unlink(missing_ok=True)
+        shutil.rmtree(self.file("wandb"), ignore_errors=True)
