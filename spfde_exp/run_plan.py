@@ -102,16 +102,24 @@ class RunPlan:
         """Predicted training FLOPs of one epoch."""
         return self.phase(epoch).flops
 
+    def train_flops(self, first: int = 0) -> int:
+        """Predicted training FLOPs of the epochs from `first` on."""
+        return sum(self.epoch_flops(epoch) for epoch in range(first, self.epochs))
+
+    def simulated_flops(self, first: int = 0) -> int:
+        """What kernels compute that know masks only as zeros, in the epochs from `first` on.
+
+        Frozen blocks and sieved examples are saved, masked weights are not.
+        """
+        depths, examples = Counter(self.freeze.frozen[first:]), self.examples - self.removed
+        return sum(count * epoch_flops(self.layers, {}, depth, examples) for depth, count in depths.items())
+
     def memory(self, epoch: int) -> Memory:
         """Predicted training memory during one epoch."""
         return self.phase(epoch).memory
 
     def prediction(self) -> dict[str, Any]:
-        """What the run will cost, with the keys of summary.json.
-
-        `train_flops_simulated` is what kernels compute that know masks only as zeros: frozen blocks and sieved
-        examples are saved, masked weights are not.
-        """
+        """What the run will cost, with the keys of summary.json."""
         return dict(self._prediction)
 
     @cached_property
@@ -127,18 +135,14 @@ class RunPlan:
         sieve = self.removed / self.examples
         densest = max(self.phases.values(), key=lambda phase: sum(phase.kept.values()))
         epochs = [self.phase(epoch) for epoch in range(self.epochs)]
-        depths = Counter(self.freeze.frozen)
         return {
             "sparsity": 1 - sum(final.values()) / masked if masked else 0.0,
             "sparsity_overall": 1 - active / params,
             "params": params,
             "params_active": active,
-            "train_flops": sum(phase.flops for phase in epochs),
+            "train_flops": self.train_flops(),
             "train_flops_dense": dense,
-            "train_flops_simulated": sum(
-                count * epoch_flops(self.layers, {}, depth, self.examples - self.removed)
-                for depth, count in depths.items()
-            ),
+            "train_flops_simulated": self.simulated_flops(),
             "train_flops_paper": paper_training_flops(dense, self.schedule.mean_density, freeze, sieve),
             "flops_reduction_freeze": freeze,
             "flops_reduction_freeze_trained": self.freeze.reduction(density),

@@ -12,6 +12,7 @@ from spfde_exp.launch.table import duration, print_table, size
 from spfde_exp.schema import Config
 
 MOST_ROWS = 40  # more runs are summed up
+COLUMNS = ("run", "settings", "state", "freezes", "FLOPs (paper)", "FLOPs", "saved", "average memory", "time")
 
 
 def dry_run(jobs: Iterable[Job], as_json: bool, slots: FindSlots | None = None) -> None:
@@ -33,11 +34,15 @@ def dry_run(jobs: Iterable[Job], as_json: bool, slots: FindSlots | None = None) 
         return
     title = f"{_count(len(sweep.runs), 'run')}: {_counts(sweep.runs)}"
     if len(sweep.runs) <= MOST_ROWS:
-        columns = ("run", "settings", "state", "freezes", "FLOPs (paper)", "FLOPs", "saved", "memory", "time")
-        print_table(title, columns, [_row(run) for run in sweep.runs])
+        columns, rows = list(COLUMNS), [_row(run) for run in sweep.runs]
+        if any(run.number is not None for run in sweep.runs):
+            columns.insert(1, "cell")
+            rows = [[row[0], str(run.number or ""), *row[1:]] for run, row in zip(sweep.runs, rows, strict=True)]
+        print_table(title, columns, rows, words=columns.index("state") + 1)
     else:
         print_table(title, *summary(sweep.runs))
-    for line in (_sharing(sweep.runs), _missing(sweep.runs), _total(sweep), "nothing was started"):
+    runs = sweep.runs
+    for line in (_sharing(runs), _missing(runs), _total(sweep), _plans_only(runs), "nothing was started"):
         if line:
             print(line)
 
@@ -59,10 +64,13 @@ def _count(number: int, thing: str) -> str:
 def _json(run: Forecast) -> dict[str, object]:
     answer: dict[str, object] = {"signature": run.signature, "state": run.state, "overrides": run.settings}
     answer["sweeps"] = sorted(run.sweeps)
+    if run.number is not None:
+        answer["cell"] = run.number
     if run.plan is None:
         return answer | {"missing": list(run.missing)}
     frozen = list(run.plan.freeze.frozen)
-    return answer | run.cost | {"estimated_time_s": run.seconds, "frozen_blocks": frozen}
+    left = {"epochs_done": run.epoch, "train_flops_left": flops_left(run), "estimated_time_s": run.seconds}
+    return answer | run.cost | left | {"frozen_blocks": frozen}
 
 
 def _row(run: Forecast) -> list[str]:
@@ -73,13 +81,13 @@ def _row(run: Forecast) -> list[str]:
     return [
         run.signature or "",
         label,
-        run.state,
+        f"{run.state} at {run.epoch}/{run.plan.epochs}" if run.epoch else run.state,
         _freezes(run),
         f"{cost['train_flops_paper']:.3g}",
         f"{cost['train_flops']:.3g}",
         f"{100 * cost['flops_reduction_total']:.1f} %",
         size(cost["memory_avg_bytes"]),
-        "unknown" if run.seconds is None else duration(run.seconds),
+        duration(run.seconds) if run.seconds is not None else "unknown" if run.to_train else "",
     ]
 
 
@@ -100,12 +108,12 @@ def _sharing(runs: Sequence[Forecast]) -> str:
     files = Counter(name for names in cells.values() for name in names)
     if not files:
         return ""
-    first, *rest = [f"{name} {files[name]}" for name in sweep_names() if name in files]
-    text = ", ".join([f"{first} cells", *rest])
+    first, *rest = [name for name in sweep_names() if name in files]
+    text = ", ".join([f"{first} {_count(files[first], 'cell')}", *(f"{name} {files[name]}" for name in rest)])
     if not rest:
         return text
     shared = sum(len(names) > 1 for names in cells.values())
-    return f"{text}: {len(cells)} cells, {shared} of them in several sweeps and counted once"
+    return f"{text}: {_count(len(cells), 'cell')}, {shared} of them in several sweeps and counted once"
 
 
 def _missing(runs: Sequence[Forecast]) -> str:
@@ -114,6 +122,16 @@ def _missing(runs: Sequence[Forecast]) -> str:
     found = Counter(name for names in cells.values() for name in names).most_common()
     texts = [f"{name} ({_count(number, 'cell')})" for name, number in found]
     return f"not available: {', '.join(texts)}" if texts else ""
+
+
+def _plans_only(runs: Sequence[Forecast]) -> str:
+    """The sweep files that ask for runs which are not trained."""
+    found = {name for run in runs if run.plans_only for name in run.sweeps}
+    names = [name for name in sweep_names() if name in found]
+    if not names:
+        return ""
+    verb, thing = ("needs", "it") if len(names) == 1 else ("need", "them")
+    return f"{', '.join(names)} {verb} plans only: nothing is trained for {thing}"
 
 
 def _total(sweep: Outlook) -> str:
@@ -125,13 +143,27 @@ def _total(sweep: Outlook) -> str:
     every = f"all {_count(len(planned), 'run')}: {_cost(planned)}"
     if not left:
         return f"nothing to train; {every}"
-    text = f"to train: {_count(len(left), 'run')}, {_cost(left)}, training time {cost_cells(left)[-1]}"
+    text = f"to train: {_count(len(left), 'run')}, {_cost(left, left=True)}, training time {cost_cells(left)[-1]}"
+    text += _sources(left)
     if (seconds := sweep.seconds()) is not None:
         packed = " if packing cost nothing" if sweep.slots[0].packed > 1 else ""
         text += f"; {duration(seconds)} on {_count(len(sweep.slots), 'slot')}, longest first{packed}"
     return text if len(left) == len(planned) else f"{text}\n{every}"
 
 
-def _cost(runs: Sequence[Forecast]) -> str:
-    flops = sum(run.cost["train_flops"] for run in runs)
-    return f"{flops:.4g} FLOPs, peak memory {size(max(run.cost['memory_peak_predicted_bytes'] for run in runs))}"
+def _sources(runs: Sequence[Forecast]) -> str:
+    """Where times come from."""
+    tried = {run.pace.tried for run in runs if run.pace is not None}
+    words = [text for flag, text in ((False, "past runs"), (True, "a short trial")) if flag in tried]
+    return f" (times from {' and '.join(words)})" if words else ""
+
+
+def flops_left(run: Forecast) -> int:
+    """FLOPs that training it would take from now on."""
+    return run.plan.train_flops(run.epoch) if run.plan and run.to_train else 0
+
+
+def _cost(runs: Sequence[Forecast], left: bool = False) -> str:
+    flops = sum(flops_left(run) if left else run.cost["train_flops"] for run in runs)
+    what = "FLOPs left" if left and any(run.epoch for run in runs) else "FLOPs"
+    return f"{flops:.4g} {what}, peak memory {size(max(run.cost['memory_peak_predicted_bytes'] for run in runs))}"

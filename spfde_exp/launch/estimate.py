@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import socket
 import time
@@ -13,13 +14,16 @@ from statistics import median
 from typing import Any
 
 from spfde_exp.errors import UserError
+from spfde_exp.files import read_json, write_atomic
 from spfde_exp.launch.slots import Slot
+from spfde_exp.progress import last_rows
 from spfde_exp.schema import Config
-from spfde_exp.store import RunFolder, read_json, write_atomic
+from spfde_exp.store import RunFolder
 
 CPU = "cpu"  # its name in meta.json
 ANYWHERE = ("", None)
 TRIALS_S = 4.0  # for all trials of one dry run; kinds that are left over stay unknown
+FRESH_S = 86400.0  # a trial that is older is made again
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,16 @@ class Kind:
     threads: int | None
 
 
-def expected_seconds(configs: Sequence[Config], slot: Slot | None, trials: bool = False) -> list[float | None]:
-    """Seconds of training that each run takes on a slot like `slot`; None where nothing tells.
+@dataclass(frozen=True)
+class Pace:
+    """Seconds per simulated FLOP, from finished runs or from a short trial."""
+
+    seconds: float
+    tried: bool = False
+
+
+def expected_paces(configs: Sequence[Config], slot: Slot | None, trials: bool = False) -> list[Pace | None]:
+    """How fast each run trains on a slot like `slot`; None where nothing tells.
 
     Past runs in `runs_dir` tell, of the same model, width, data set, batch size, precision and device (on the CPU:
     and threads), and not packed with others on their device.
@@ -50,30 +62,36 @@ def expected_seconds(configs: Sequence[Config], slot: Slot | None, trials: bool 
         slot: None where the device is not known here, as on a cluster: past runs on any device tell.
         trials: where there is none, train a few steps, and keep what they took in the user's cache folder.
     """
-    from spfde_exp.plan import make_plan
-
-    flops = [make_plan(config).prediction()["train_flops_simulated"] for config in configs]
     kinds = [_kind(asdict(config), *_place(config, slot)) for config in configs]
     paces = {runs_dir: past_paces(Path(runs_dir), slot is None) for runs_dir in {c.runs_dir for c in configs}}
-    known = [paces[config.runs_dir].get(kind) for config, kind in zip(configs, kinds, strict=True)]
-    if trials and slot is not None:
-        tried = _tried({kind: config for config, kind, pace in zip(configs, kinds, known, strict=True) if pace is None})
-        known = [pace or tried.get(kind) for pace, kind in zip(known, kinds, strict=True)]
-    return [None if pace is None else pace * count for pace, count in zip(known, flops, strict=True)]
+    past = [paces[config.runs_dir].get(kind) for config, kind in zip(configs, kinds, strict=True)]
+    unknown = {kind: config for config, kind, pace in zip(configs, kinds, past, strict=True) if pace is None}
+    tried = _tried(unknown) if trials and slot is not None else {}
+    return [Pace(pace) if pace else tried.get(kind) for pace, kind in zip(past, kinds, strict=True)]
+
+
+def epochs_done(config: Config) -> int:
+    """Epochs that a run has behind it when it goes on; 0 where it begins anew, or is done."""
+    folder = RunFolder.of(config)
+    if config.force or folder.summary() is not None or not any(folder.path.glob("checkpoint*.pt")):
+        return 0
+    epochs = sum(int(row["epoch"]) + 1 for row in last_rows(folder.file("metrics.jsonl"), 1))
+    return epochs // config.checkpoint_every * config.checkpoint_every
 
 
 def longest_first(configs: Sequence[Config], slot: Slot | None) -> tuple[list[int], list[float | None]]:
-    """The order in which to start runs, as indices, and what `expected_seconds` says of each.
+    """The order in which to start runs, as indices, and the seconds that each takes; None where no past run tells.
 
-    A run that no past run tells of is taken to be as fast per FLOP as the others; if none tells, FLOPs decide.
+    A run that no past run tells of is taken to be as fast per FLOP as the others; if none tells, FLOPs decide. What is
+    left of a run counts, where it has begun.
     """
     from spfde_exp.plan import make_plan
 
-    seconds = expected_seconds(configs, slot)
-    flops = [make_plan(config).prediction()["train_flops_simulated"] for config in configs]
-    paces = [known / count for known, count in zip(seconds, flops, strict=True) if known is not None]
-    pace = median(paces) if paces else 1.0
-    length = [pace * count if known is None else known for known, count in zip(seconds, flops, strict=True)]
+    paces = expected_paces(configs, slot)
+    flops = [make_plan(config).simulated_flops(epochs_done(config)) for config in configs]
+    usual = median([pace.seconds for pace in paces if pace] or [1.0])
+    length = [count * (pace.seconds if pace else usual) for pace, count in zip(paces, flops, strict=True)]
+    seconds = [known if pace else None for pace, known in zip(paces, length, strict=True)]
     return sorted(range(len(configs)), key=lambda index: -length[index]), seconds
 
 
@@ -116,32 +134,36 @@ def _place(config: Config, slot: Slot | None) -> tuple[str, int | None]:
 # -- trials
 
 
-def _tried(wanted: Mapping[Kind, Config]) -> dict[Kind, float]:
+def _tried(wanted: Mapping[Kind, Config]) -> dict[Kind, Pace]:
     """Pace of each kind, from the cache folder or a trial; those that cannot be tried are left out."""
     answer, end = {}, time.monotonic() + TRIALS_S
     for kind, config in wanted.items():
-        pace = _cached(kind)
-        if pace is None and time.monotonic() < end:
+        pace, fresh = _cached(kind)
+        if not fresh and time.monotonic() < end:
             from spfde_exp.launch.trial import trial_pace
 
             with suppress(Exception):  # no such device, not enough memory: whatever it is, the plan goes on
-                pace = trial_pace(config, kind.threads)
+                pace = min(trial_pace(config, kind.threads), pace or math.inf)  # a busy machine is only slower
                 _keep(kind, pace)
         if pace is not None:
-            answer[kind] = pace
+            answer[kind] = Pace(pace, tried=True)
     return answer
 
 
-def _cached(kind: Kind) -> float | None:
-    pace = (read_json(_file(kind)) or {}).get("seconds_per_flop")
-    return pace if isinstance(pace, float) and pace > 0 else None
+def _cached(kind: Kind) -> tuple[float | None, bool]:
+    """Pace of a kind, and whether it was measured within a day."""
+    kept = read_json(_file(kind)) or {}
+    pace, measured = kept.get("seconds_per_flop"), kept.get("measured")
+    if not isinstance(pace, float) or not pace > 0 or not isinstance(measured, float):
+        return None, False
+    return pace, 0 <= time.time() - measured < FRESH_S
 
 
 def _keep(kind: Kind, pace: float) -> None:
-    path = _file(kind)
+    path, content = _file(kind), {"seconds_per_flop": pace, "measured": time.time(), **asdict(kind)}
     with suppress(OSError):  # a cache that cannot be written is none
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps({"seconds_per_flop": pace, **asdict(kind), **_versions(kind)}, indent=1) + "\n")
+        write_atomic(path, json.dumps(content | _versions(kind), indent=1) + "\n")
 
 
 def _file(kind: Kind) -> Path:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from spfde_exp.config import signature
 from spfde_exp.launch.board import sweep_left
-from spfde_exp.launch.estimate import expected_seconds
+from spfde_exp.launch.estimate import Pace, epochs_done, expected_paces
 from spfde_exp.launch.jobs import Unavailable, settings, sweep_files
 from spfde_exp.launch.slots import Slot
+from spfde_exp.launch.sweepfile import cell_number, load_sweep, sweep_names
 from spfde_exp.schema import Config
 from spfde_exp.store import RunFolder
 
@@ -33,7 +34,10 @@ class Forecast:
         sweeps: sweep files that ask for it.
         config, plan, signature: None where it is not available.
         missing: what is not available.
-        seconds: expected training time; None where nothing tells.
+        number: of its cell in the command's one sweep file, as `+cell=` takes it; None with several files, or none.
+        plans_only: only sweep files ask for it that need no training.
+        epoch: finished epochs, where it has not ended.
+        pace: how fast it trains; None where nothing tells.
     """
 
     cell: str
@@ -44,7 +48,10 @@ class Forecast:
     signature: str | None = None
     missing: tuple[str, ...] = ()
     sweeps: set[str] = field(default_factory=set)
-    seconds: float | None = None
+    number: int | None = None
+    plans_only: bool = False
+    epoch: int = 0
+    pace: Pace | None = None
 
     @property
     def cost(self) -> dict[str, Any]:
@@ -52,9 +59,14 @@ class Forecast:
         return self.plan.prediction() if self.plan else {}
 
     @property
+    def seconds(self) -> float | None:
+        """Expected time of the epochs that are left, of all where it is done; None where nothing tells."""
+        return self.pace.seconds * self.plan.simulated_flops(self.epoch) if self.pace and self.plan else None
+
+    @property
     def to_train(self) -> bool:
         """Whether the sweep would train it."""
-        return self.config is not None and (self.state != "done" or self.config.force)
+        return self.config is not None and (self.state != "done" or self.config.force) and not self.plans_only
 
 
 @dataclass(frozen=True)
@@ -83,6 +95,11 @@ def outlook(jobs: Iterable[Job], find_slots: FindSlots) -> Outlook:
         UserError: a run that cannot be planned.
     """
     runs: dict[str, Forecast] = {}
+    jobs = list(jobs)
+    asked, there = {name for overrides, _ in jobs for name in sweep_files(overrides)}, sweep_names()
+    files = {name: load_sweep(name) for name in asked if name in there}
+    only = next(iter(files.values())) if len(asked) == len(files) == 1 else None
+    numbers: dict[frozenset[str], int | None] = {}  # runs that differ in the seed share a cell
     for overrides, config in jobs:
         told = settings(overrides)
         if isinstance(config, Unavailable):
@@ -94,12 +111,19 @@ def outlook(jobs: Iterable[Job], find_slots: FindSlots) -> Outlook:
             run = runs.get(name) or _planned(name, told, config)
             runs[name] = run
         run.sweeps |= set(sweep_files(overrides))
+        if only is not None and run.number is None:
+            key = frozenset(word for word in told if not word.startswith("seed="))
+            if key not in numbers:
+                numbers[key] = cell_number(only, key)
+            run.number = numbers[key]
+    for run in runs.values():
+        run.plans_only = bool(run.sweeps) and all(name in files and files[name].needs == "plans" for name in run.sweeps)
     planned = [(run, run.config) for run in runs.values() if run.config is not None]
     todo = [config for run, config in planned if run.to_train]
     slots = tuple(find_slots(todo)) if todo else ()
-    expected = expected_seconds([config for _, config in planned], slots[0] if slots else None, trials=bool(todo))
-    for (run, _), seconds in zip(planned, expected, strict=True):
-        run.seconds = seconds
+    paces = expected_paces([config for _, config in planned], slots[0] if slots else None, trials=bool(todo))
+    for (run, _), pace in zip(planned, paces, strict=True):
+        run.pace = pace
     return Outlook(tuple(runs.values()), slots)
 
 
@@ -107,4 +131,5 @@ def _planned(name: str, told: list[str], config: Config) -> Forecast:
     from spfde_exp.plan import make_plan
 
     cell = signature(replace(config, seed=0))
-    return Forecast(cell, told, RunFolder.of(config).state(), config, make_plan(config), name)
+    state, epoch = RunFolder.of(config).state(), epochs_done(config)
+    return Forecast(cell, told, state, config, make_plan(config), name, epoch=epoch)

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -103,6 +103,22 @@ def expand(arguments: list[str], config_loader: Any) -> list[list[str]]:
     return [[*job, f"+sweep=[{','.join(sorted(files[key]))}]"] for key, job in jobs.items()]
 
 
+def cell_number(sweep: SweepFile, settings: Iterable[str]) -> int | None:
+    """The cell, as ``+cell=`` takes it, that a job of `expand` is made of; the first of several that it may be.
+
+    Args:
+        settings: overrides of the job; what the command line sets has replaced the cell's.
+    """
+    said = dict(word.partition("=")[::2] for word in settings)
+    best, most = None, -1
+    for number, cell in enumerate(sweep.cells, 1):
+        whole = sweep.base | cell
+        alike = sum(said.get(key) == value for key, value in whole.items())
+        if whole.keys() <= said.keys() and alike > most:
+            best, most = number, alike
+    return best
+
+
 def _check_wanted(sweep: SweepFile, rest: Sequence[Override]) -> None:
     if sweep.needs == "nothing":
         raise UserError(f"+sweep={sweep.id}: {sweep.id} ({sweep.title}) needs no runs; leave it out")
@@ -197,15 +213,15 @@ def _settings(value: Any, where: str) -> dict[str, str]:
     )
     for key in RESERVED:
         _require(key not in value, f"{where} sets {key}, which no cell can")
-    return {key: _text(item) for key, item in value.items()}
+    return {key: as_word(item) for key, item in value.items()}
 
 
-def _text(value: Any) -> str:
+def as_word(value: Any) -> str:
     """A value as Hydra's grammar spells it."""
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_text(item)}" for key, item in value.items()) + "}"
+        return "{" + ",".join(f"{key}:{as_word(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(_text, value)) + "]"
+        return "[" + ",".join(map(as_word, value)) + "]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(value)

@@ -12,25 +12,30 @@ from spfde_exp.store import RunFolder
 ENDLESS = 10_000  # columns of a pipe
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table to standard output; on a pipe as wide as it needs, so that nothing is cut."""
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], words: int = 3) -> None:
+    """Print a table to standard output; on a pipe as wide as it needs, so that nothing is cut.
+
+    Args:
+        words: the first so many columns hold words, the others numbers.
+    """
     table = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < 3 else "right", no_wrap=not sys.stdout.isatty())
+        table.add_column(column, justify="left" if index < words else "right", no_wrap=not sys.stdout.isatty())
     for row in rows:
         table.add_row(*map(Text, row))  # not markup: a setting may have brackets
     Console(width=None if sys.stdout.isatty() else ENDLESS).print(table)
 
 
 def closing_row(folder: RunFolder, label: str, outcome: float | Exception | None) -> list[str]:
-    """Signature, label, state, accuracy, FLOPs, saving, memory and time of a run."""
-    summary = folder.summary()
+    """Signature, label, state with the failure's class, accuracy, FLOPs, saving, average memory and time of a run."""
+    summary, state = folder.summary(), folder.state()
     if isinstance(outcome, Exception) or summary is None:
-        return [folder.signature, label, folder.state(), "", "", "", "", ""]
+        failure = (folder.json("status") or {}).get("failure") if state == "failed" else None
+        return [folder.signature, label, f"{state}: {failure}" if failure else state, "", "", "", "", ""]
     return [
         folder.signature,
         label,
-        folder.state(),
+        state,
         f"{summary['test_acc']:.2f} %",
         f"{summary['train_flops']:.3g}",
         f"{100 * summary['flops_reduction_total']:.1f} %",

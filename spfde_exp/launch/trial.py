@@ -1,11 +1,15 @@
 """A short trial: how long the trainer takes per FLOP on this machine."""
 
-from dataclasses import replace
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 
 from spfde_exp.data import Dataset
 from spfde_exp.data.specs import SPECS
+from spfde_exp.machine import usable_cores
 from spfde_exp.plan import build_model, make_plan
 from spfde_exp.schema import Config
 from spfde_exp.train.device import choose_device, exact
@@ -13,13 +17,37 @@ from spfde_exp.train.trainer import Trainer
 
 FEW = 4  # examples of the first, careful batch
 STEP_S = 0.3  # a step that takes more is tried with a smaller batch
-ENOUGH_S = 0.4
+ENOUGH_S = 0.4  # of steps of one size, but the first
+WALL_S = 2.0  # for all steps, also where other processes take their share of the time
+LEAST = 3  # steps of one size: the first is slow
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The fastest of some steps.
+
+    Attributes:
+        seconds: that it takes undisturbed.
+        wall: seconds that it took.
+        spent: seconds that all of them took, but for the first, which loads what it needs.
+        pace: undisturbed, seconds per simulated FLOP.
+    """
+
+    seconds: float
+    wall: float
+    spent: float
+    pace: float
+
+
+class _Enough(Exception):
+    """The steps so far tell."""
 
 
 def trial_pace(config: Config, threads: int | None) -> float:
-    """Seconds per simulated FLOP of a run's training steps, tried on random images for a second or two.
+    """Seconds per simulated FLOP of a run's training steps on this device undisturbed, tried on random images.
 
-    Starts small and grows to the run's batch, as far as a step takes no longer than `STEP_S`, then to more steps.
+    Starts small and grows to the run's batch, as far as a step takes no longer than `STEP_S` and all of them no longer
+    than `WALL_S`. The fastest step counts; on the CPU in CPU time, which other processes do not take.
 
     Args:
         threads: CPU threads, None on a GPU.
@@ -28,38 +56,59 @@ def trial_pace(config: Config, threads: int | None) -> float:
         UserError: the device is not there.
         RuntimeError: its memory does not suffice.
     """
-    device, there = choose_device(config.device), SPECS[config.dataset.name].train
-    most = min(config.optim.batch_size, there // 2)
-    batch, steps = min(FEW, most), 2
+    device, most = choose_device(config.device), min(config.optim.batch_size, SPECS[config.dataset.name].train // 2)
+    batch, left = min(FEW, most), WALL_S
     with exact(threads or torch.get_num_threads(), config.precision), torch.random.fork_rng(devices=[]):
         while True:
-            seconds, pace = _epoch(config, batch, steps, device)
-            larger = min(most, int(batch * STEP_S * steps / seconds))
-            more = min(int(1.2 * steps * ENOUGH_S / seconds), there // batch)
-            if seconds < ENOUGH_S and larger > batch:
-                batch = larger
-            elif seconds < ENOUGH_S and more > steps:
-                steps = more
-            else:
-                return pace
+            step = _fastest(config, batch, device, left)
+            left -= step.spent
+            room = min(STEP_S / step.seconds, left / (LEAST * step.wall))
+            larger = min(most, int(batch * room))
+            if larger <= batch or larger < min(most, 2 * batch):
+                return step.pace
+            batch = larger
 
 
-def _epoch(config: Config, batch: int, steps: int, device: torch.device) -> tuple[float, float]:
-    """Train epochs of `steps` batches: seconds that one takes undisturbed, and seconds per FLOP."""
+def _fastest(config: Config, batch: int, device: torch.device, left: float) -> _Step:
+    """Train steps of `batch` examples until they tell enough, or take `left` seconds."""
+    examples = batch * min(8, SPECS[config.dataset.name].train // batch)
     plain = replace(
         config,
         epochs=2,
-        dataset=replace(config.dataset, subset=batch * steps, val_fraction=0.0, test_subset=None),
+        dataset=replace(config.dataset, subset=examples, val_fraction=0.0, test_subset=None),
         optim=replace(config.optim, batch_size=batch),
         freeze=replace(config.freeze, scheme="none", target=0.0),
         sieve=replace(config.sieve, mode="none", ratio=0.0),
     )
     plan = make_plan(plain)
-    trainer = Trainer(plain, plan, build_model(plain), _images(plain, batch * steps).to(device), device)
+    trainer = Trainer(plain, plan, build_model(plain), _images(plain, examples).to(device), device)
+    marks: list[tuple[float, float, float]] = []  # at the beginning of each step: wall, process and thread time
+
+    def mark(*_: object) -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        marks.append((time.monotonic(), time.process_time(), time.thread_time()))
+        if len(marks) > LEAST and marks[-1][0] - marks[1][0] >= min(left, ENOUGH_S if batch > FEW else 0.0):
+            raise _Enough
+
+    trainer.model.register_forward_pre_hook(mark)
     trainer.start_epoch(0)
-    trainer.train_epoch(1)  # the first steps are slow, and epoch 0 would be watched by the memory meter
-    seconds = min(float(trainer.train_epoch(1)["epoch_time_s"]) for _ in range(2))
-    return seconds, seconds * plan.epochs / plan.prediction()["train_flops_simulated"]
+    with suppress(_Enough):
+        while True:
+            trainer.train_epoch(1)  # epoch 0 would be watched by the memory meter
+    steps = [tuple(b - a for a, b in zip(one, two, strict=True)) for one, two in pairwise(marks)]
+    wall = min(step[0] for step in steps)
+    seconds = wall
+    if device.type == "cpu":
+        # Undisturbed, a step takes as long as its main thread works, and as all threads work side by side.
+        seconds = min(max(thread, process / _at_once()) for _, process, thread in steps)
+    flops = plan.prediction()["train_flops_simulated"] / (plan.epochs * examples)  # of an example
+    return _Step(seconds, wall, marks[-1][0] - marks[1][0], seconds / (flops * batch))
+
+
+def _at_once() -> int:
+    """Threads of PyTorch that can work at the same time."""
+    return min(torch.get_num_threads(), usable_cores())
 
 
 def _images(config: Config, examples: int) -> Dataset:

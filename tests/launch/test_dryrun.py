@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from spfde_exp.schema import Config
 from spfde_exp.store import RunFolder
 
 PACE = 1e-11
+TRIED = "(times from a short trial)"
 
 
 @pytest.fixture(autouse=True)
@@ -155,8 +156,48 @@ def test_a_sweep_takes_as_long_as_its_slots_need(printed):
     jobs[1] = job(*plain, "epochs=20", "dst.every=1", "seed=1")
     per_epoch = PACE * cost(*plain, "epochs=20", "dst.every=1")["train_flops_simulated"] / 20
     text = printed(jobs, count=2)
-    assert f"training time {90 * per_epoch:.1f} s; {50 * per_epoch:.1f} s on 2 slots, longest first" in text
+    assert f"training time {90 * per_epoch:.1f} s {TRIED}; {50 * per_epoch:.1f} s on 2 slots, longest first" in text
     assert f"; {90 * per_epoch:.1f} s on 1 slot, longest first" in printed(jobs, count=1)
+
+
+def left(config: Config, epochs: int) -> RunFolder:
+    """A run that nobody trains any more, after so many epochs."""
+    folder = RunFolder.of(config)
+    folder.path.mkdir(parents=True)
+    folder.set_status("running")
+    for epoch in range(epochs):
+        folder.append_metrics({"epoch": epoch})
+    folder.file("checkpoint.pt").touch()
+    return folder
+
+
+def test_of_a_half_trained_run_only_what_is_left_counts(printed, objects):
+    """Where blocks freeze and masks grow sparser, the second half is the cheaper one."""
+    begun = job("freeze=0.2")
+    plan = make_plan(begun[1])
+    half = plan.epochs // 2
+    left(begun[1], half)
+    rest = sum(plan.epoch_flops(epoch) for epoch in range(half, plan.epochs))
+    assert 0 < rest < plan.prediction()["train_flops"] / 2
+    (found,) = objects([begun])
+    assert (found["state"], found["epochs_done"], found["train_flops_left"]) == ("stale", half, rest)
+    assert found["train_flops"] == plan.prediction()["train_flops"]
+    whole = PACE * plan.prediction()["train_flops_simulated"]
+    assert 0.3 * whole < found["estimated_time_s"] < 0.5 * whole
+    text = printed([begun])
+    assert f"│ stale at {half}/{plan.epochs} │" in text
+    assert f"to train: 1 run, {rest:.4g} FLOPs left, " in text
+
+
+def test_times_of_past_runs_and_of_trials_are_told_apart(printed):
+    done, new, other = job("seed=1"), job("seed=0"), job("model=resnet20")
+    folder = left(done[1], 0)
+    folder.write_config(asdict(done[1]))
+    folder.write_json("meta", {"device_name": "cpu", "threads": 1})
+    folder.write_json("summary", {"train_time_s": 1.0, "train_flops_simulated": 10**9})
+    assert "(times from past runs)" in printed([new])
+    assert TRIED in printed([other])
+    assert "(times from past runs and a short trial)" in printed([new, other])
 
 
 def test_where_slots_are_not_known_neither_is_the_time(capsys):
@@ -199,6 +240,44 @@ def test_many_runs_are_summed_up(printed):
         for sieve in ("none", "0.2")
     )
     assert table["method=static"][3] == f"{static:.4g}"
+
+
+def test_a_table_that_needs_plans_only_is_not_trained(printed, objects, monkeypatch):
+    plans = [job(*words) for words in expand(["+sweep=F4", "recipe=digits", "dry_run=true"], None)[:2]]
+    text = printed([*plans, job("seed=7", "+sweep=[A8]")])
+    assert "to train: 1 run, " in text
+    assert "\nF4 needs plans only: nothing is trained for it\n" in text
+    shared = [*plans[0][0][:-1], "+sweep=[A8,F4]"], plans[0][1]
+    assert "plans only" not in printed([shared])
+    monkeypatch.setattr(trial, "trial_pace", lambda *_: pytest.fail("a trial"))
+    text = printed(plans)
+    assert "nothing to train; all 2 runs: " in text
+    assert text.endswith("F4 needs plans only: nothing is trained for it\nnothing was started\n")
+    assert all(run["train_flops_left"] == 0 for run in objects(plans))
+
+
+def test_runs_of_one_sweep_file_have_the_numbers_of_their_cells(printed, objects):
+    asked = ["+sweep=A8", "recipe=digits", "seed=0,1"]
+    jobs = [job(*words) for words in expand([*asked, "+cell=4,11"], None)]
+    assert [run["cell"] for run in objects(jobs)] == [4, 4, 11, 11]
+    assert [row[0] for row in rows(printed(jobs)).values()] == ["4", "4", "11", "11"]
+    assert "cell" not in objects([job("seed=0")])[0]
+    both = [job(*words) for words in expand(["+sweep=A8,A9", "recipe=digits", "seed=0"], None)]
+    assert all("cell" not in run for run in objects(both))
+    table = rows(printed([job(*words) for words in expand([*asked[:2], "seed=0,1,2"], None)]))
+    assert table["cell 4: sparsity=0.6 freeze=0.2"][:2] == ["3", "3"]
+    assert sum(name.startswith("cell ") for name in table) == 18
+
+
+def test_a_run_that_two_files_spell_differently_is_in_the_rows_of_both(printed):
+    """Table 2's runs do not name the update ratio, which is 30 % by default; those of Table A2 do."""
+    asked = expand(["+sweep=T2,A2", "recipe=digits", "seed=0,1,2"], None)
+    jobs = [job(*words) for words in asked if "method=mest_ems" in words and "sieve=none" not in words]
+    ratios = [signature(replace(config, seed=0)) for _, config in jobs if config.sieve.update_ratio == 0.3]
+    table = rows(printed(jobs))
+    assert table["sieve.update_ratio=0.3"][0] == str(3 * len(set(ratios)))
+    assert table["sieve.update_ratio=0.1"][0] == "9"
+    assert "sieve.update_ratio=(default)" not in table
 
 
 def test_nothing_is_written_but_the_cache(printed, tmp_path: Path):

@@ -1,7 +1,8 @@
 """Expected times: past runs of the same kind, else a trial that is kept, else nothing."""
 
 import json
-from dataclasses import asdict
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from spfde_exp.config import compose
 from spfde_exp.launch import estimate as module
 from spfde_exp.launch import trial
-from spfde_exp.launch.estimate import expected_seconds, longest_first
+from spfde_exp.launch.estimate import epochs_done, expected_paces, longest_first
 from spfde_exp.launch.slots import Slot
 from spfde_exp.plan import make_plan
 from spfde_exp.schema import Config
@@ -31,6 +32,11 @@ def config_of(tmp_path: Path, *overrides: str) -> Config:
 
 def flops(config: Config) -> int:
     return make_plan(config).prediction()["train_flops_simulated"]
+
+
+def expected_seconds(configs: list[Config], slot: Slot | None, trials: bool = False) -> list[float | None]:
+    paces = expected_paces(configs, slot, trials)
+    return [pace and pace.seconds * flops(config) for pace, config in zip(paces, configs, strict=True)]
 
 
 def finished(config: Config, pace: float = PACE, **meta: object) -> RunFolder:
@@ -104,6 +110,38 @@ def test_longest_first_by_time_where_past_runs_tell(tmp_path):
     assert flops(wide) < 5 * flops(narrow) and order == [1, 2, 0]
 
 
+def half_trained(config: Config, epochs: int) -> RunFolder:
+    """A run that was left after so many epochs."""
+    folder = RunFolder.of(config)
+    folder.path.mkdir(parents=True)
+    for epoch in range(epochs):
+        folder.append_metrics({"epoch": epoch})
+    folder.file("checkpoint.pt").touch()
+    return folder
+
+
+def test_of_a_run_that_has_begun_the_epochs_that_are_left_count(tmp_path):
+    long, short = config_of(tmp_path, "epochs=80"), config_of(tmp_path, "epochs=30")
+    half_trained(long, 60)
+    finished(config_of(tmp_path, "seed=1"))
+    order, seconds = longest_first([long, short], CPU)
+    assert order == [1, 0]
+    assert seconds == [pytest.approx(PACE * flops(long) / 4), pytest.approx(PACE * flops(short))]
+
+
+def test_epochs_that_a_run_goes_on_from(tmp_path):
+    config = config_of(tmp_path, "epochs=80", "checkpoint_every=5")
+    assert epochs_done(config) == 0
+    folder = half_trained(config, 13)
+    assert epochs_done(config) == 10  # where the last checkpoint is
+    assert epochs_done(replace(config, force=True)) == 0
+    folder.write_json("summary", {})
+    assert epochs_done(config) == 0
+    folder.file("summary.json").unlink()
+    folder.file("checkpoint.pt").unlink()
+    assert epochs_done(config) == 0
+
+
 # -- trials
 
 
@@ -134,8 +172,35 @@ def test_a_trial_is_made_once_for_each_kind_and_kept(tmp_path, trials, cache):
 
 def test_past_runs_spare_the_trial(tmp_path, trials):
     finished(config_of(tmp_path, "seed=1"))
-    assert expected_seconds([config_of(tmp_path)], CPU, trials=True) != [None]
+    (pace,) = expected_paces([config_of(tmp_path)], CPU, trials=True)
+    assert pace and not pace.tried
     assert trials == []
+
+
+@pytest.mark.parametrize(("hours", "made"), [(-1, 2), (1, 1), (23, 1), (25, 2)])
+@pytest.mark.parametrize("factor", [0.5, 20.0])
+def test_a_trial_is_made_again_after_a_day_and_the_faster_counts(tmp_path, trials, cache, hours, made, factor):
+    """A busy machine makes a trial slower, never faster. One that was made in the future is not believed."""
+    config = config_of(tmp_path)
+    expected_seconds([config], CPU, trials=True)
+    (file,) = cache.iterdir()
+    kept = json.loads(file.read_text())
+    file.write_text(json.dumps(kept | {"seconds_per_flop": PACE * factor, "measured": time.time() - 3600 * hours}))
+    (pace,) = expected_paces([config], CPU, trials=True)
+    assert pace and pace.tried
+    assert pace.seconds == PACE * (factor if made == 1 else min(factor, 1.0))
+    assert len(trials) == made
+    if made == 2:
+        assert json.loads(file.read_text())["measured"] > time.time() - 60
+
+
+def test_a_trial_that_fails_leaves_what_was_known(tmp_path, trials, cache, monkeypatch):
+    expected_seconds([config_of(tmp_path)], CPU, trials=True)
+    (file,) = cache.iterdir()
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"measured": 0.0}))
+    monkeypatch.setattr(trial, "trial_pace", lambda *_: 1 / 0)
+    (pace,) = expected_paces([config_of(tmp_path)], CPU, trials=True)
+    assert pace and pace.seconds == PACE
 
 
 def test_a_real_sweep_makes_no_trials(tmp_path, trials):
@@ -143,7 +208,14 @@ def test_a_real_sweep_makes_no_trials(tmp_path, trials):
     assert trials == []
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"seconds_per_flop": "fast"}', '{"seconds_per_flop": -1.0}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{", "[]", "{}", '{"seconds_per_flop": 1e-20}'),
+        '{"measured": 1e9, "seconds_per_flop": "fast"}',
+        '{"measured": 1e9, "seconds_per_flop": -1.0}',
+    ],
+)
 def test_a_damaged_cache_is_made_anew(tmp_path, trials, cache, content):
     expected_seconds([config_of(tmp_path)], CPU, trials=True)
     (file,) = cache.iterdir()
