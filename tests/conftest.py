@@ -16,7 +16,8 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import settings
 
-from spfde_exp.store import RunFolder
+from spfde_exp.locks import FileLock
+from spfde_exp.store import ALIVE, SWEEPS, RunFolder
 
 settings.register_profile("project", database=None, deadline=None)
 settings.load_profile("project")
@@ -78,8 +79,28 @@ def run_cli() -> RunCli:
 
 
 @pytest.fixture
-def make_run(tmp_path: Path) -> Callable[..., RunFolder]:
-    """A run folder in `tmp_path`, made by hand: in any state but running, which needs a process that trains it."""
+def living_sweep() -> Iterator[Callable[[Path], str]]:
+    """A sweep that lives, in the given runs_dir: its id, for runs that wait for it."""
+    held: list[FileLock] = []
+
+    def live(runs_dir: Path) -> str:
+        alive = FileLock(runs_dir / SWEEPS / "living" / ALIVE)
+        alive.path.parent.mkdir(parents=True, exist_ok=True)
+        if alive.take(tries=1):
+            held.append(alive)
+        return "living"
+
+    yield live
+    for lock in held:
+        lock.release()
+
+
+@pytest.fixture
+def make_run(tmp_path: Path, living_sweep: Callable[[Path], str]) -> Callable[..., RunFolder]:
+    """A run folder in `tmp_path`, made by hand: in any state but running, which needs a process that trains it.
+
+    What is pending waits for a sweep that lives.
+    """
 
     def make(
         signature: str,
@@ -96,6 +117,8 @@ def make_run(tmp_path: Path) -> Callable[..., RunFolder]:
         for epoch in range(rows):
             row = {"epoch": epoch, "test_acc": 50.0 + epoch, "epoch_time_s": 2.0, "eval_time_s": 0.5}
             folder.append_metrics(row)
+        if state == "pending" and not {"sweep", "slurm_job"} & status.keys():
+            status["sweep"] = living_sweep(tmp_path)
         if state != "new":
             folder.set_status(state, **status)
         if state == "done":

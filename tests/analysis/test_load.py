@@ -90,13 +90,15 @@ def test_an_accuracy_that_is_no_number(tmp_path, plant, value):
     assert sum("force=true" in note and str(paths[2, 0].parent) in note for note in table.notes) == 3
 
 
-def test_runs_that_are_not_done(tmp_path, plant):
+def test_runs_that_are_not_done(tmp_path, plant, living_sweep):
     paths = plant("A10", "recipe=digits")
     for (cell, seed), path in paths.items():
         if cell < 3:
             (path / "summary.json").unlink()
             state = ("failed", "pending", "running")[cell]
-            RunFolder(path).set_status(state, error=f"UserError: loss of {seed}" if cell == 0 else None)
+            sweep = living_sweep(tmp_path / "runs")
+            error = f"UserError: loss of {seed}" if cell == 0 else None
+            RunFolder(path).set_status(state, error=error, sweep=sweep)
     frame = load_runs([tmp_path / "runs"])
     assert sorted(frame["state"].unique()) == ["done", "failed", "pending", "stale"]  # no one holds its lock
     failed = note_on(frame, paths[0, 1])

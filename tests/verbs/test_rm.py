@@ -21,7 +21,7 @@ def runs(make_run, tmp_path):
 
 
 def left(runs):
-    return sorted(path.name for path in runs.iterdir())
+    return sorted(path.name for path in runs.iterdir() if path.name != ".sweeps")
 
 
 EVERYTHING = ["aaaa", "bbbb", "cccc", "dddd", "eeee"]
