@@ -107,18 +107,25 @@ def one_line(error: BaseException) -> str:
 
 def _hydra_line(error: HydraException) -> str:
     text = " ".join(str(error).split())
-    if found := re.search(r"Could not find '([\w/-]+)/([^/']+)'", text):
+    if found := re.search(r"Could not find '([\w/-]+)/([^/']*)'", text):
         group, option = found.groups()
         options = re.search(r"Available options in '[^']+': (.*?)(?: Config search path:|$)", text)
-        allowed = ", ".join(options.group(1).split()) if options else "none"
+        names = options.group(1).split() if options else []
+        if group == "hydra/launcher":
+            names = [name for name in names if name != "basic"]  # of Hydra's own sweeper
+        allowed = ", ".join(names) or "none"
         number = f"{RATIO_RULE}, or one of: " if group in RATIO_GROUPS else ""
-        return f"{group}={option} is unknown; allowed: {number}{allowed}"
+        plus = "+" if group == "sweep" else ""
+        return f"{plus}{group}={option} is unknown; allowed: {number}{allowed}"
     if found := re.search(r"Ambiguous value for argument '(.+?)' 1\.", text):
         return f"{found.group(1)} names several values; add -m to run them all"
     if found := re.search(r"Could not override '([^']+)'", text):
         cause = error.__cause__
         if cause is not None and "not in struct" not in str(cause) and "not in '" not in str(cause):
             return explain(cause) if isinstance(cause, Exception) else text
+        if found.group(1) in ("sweep", "cell"):
+            example = "+sweep=A8 +cell=12" if found.group(1) == "cell" else "+sweep=A8"
+            return f"{found.group(1)}= needs a plus sign: write {example}, after -m"
         near = difflib.get_close_matches(found.group(1), known_keys(), 1)
         hint = f"did you mean {near[0]}? " if near else ""
         part = "hydra" if found.group(1).startswith("hydra.") else "job"

@@ -28,6 +28,7 @@ RATIO_GROUPS = {
     "freeze": ("none", "single_shot", "target"),
     "sieve": ("none", "circular", "ratio"),
 }
+OTHER_LAUNCHER = "knows no run folders; allowed: inline, local, slurm"
 RATIO_RULE = "a number from 0 up to, not including, 1"
 
 

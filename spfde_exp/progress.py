@@ -10,6 +10,7 @@ from typing import Any
 
 from spfde_exp.errors import UserError
 from spfde_exp.files import read_json
+from spfde_exp.launch.jobs import settings
 from spfde_exp.store import SWEEPS, RunFolder
 
 RECENT = 5  # epochs whose median tells the speed: freezing makes the early ones slower
@@ -23,11 +24,12 @@ class RunProgress:
     """State and progress of one run; its fields are the keys of ``status --json``.
 
     Attributes:
-        settings: what the user asked for, as typed.
+        settings: what the user asked for, as far as it tells the run from others.
         epoch: finished epochs, of `epochs`.
         test_acc: percent, of the last finished epoch.
-        epoch_time_s: seconds per epoch, training and evaluation, median of the last few.
-        time_left_s: seconds until a running run is done, at this speed.
+        epoch_time_s: seconds per epoch of the training pass, as in metrics.jsonl; median of the last few.
+        pace_s: seconds per epoch with its evaluation; median of the last few.
+        time_left_s: seconds until a running run is done, at this pace.
         failure: class of the failure (`out_of_memory`, `nan_loss`, ...).
         sweep: id of the sweep record that submitted it last.
         sweep_files: ids of the sweep files that asked for it.
@@ -40,6 +42,7 @@ class RunProgress:
     epochs: int | None
     test_acc: float | None
     epoch_time_s: float | None
+    pace_s: float | None
     time_left_s: float | None
     attempt: int | None
     host: str | None
@@ -54,12 +57,18 @@ class RunProgress:
     @property
     def trouble(self) -> str:
         """The error in one line, led by its class; empty without one."""
-        return ": ".join(" ".join(part.split()) for part in (self.failure, self.error) if part)
+        return trouble(self.failure, self.error)
 
     @property
     def total_s(self) -> float | None:
-        """Seconds that the whole run takes at its present speed."""
-        return self.epoch_time_s * self.epochs if self.epoch_time_s and self.epochs else None
+        """Seconds that the whole run takes at its present pace."""
+        return self.pace_s * self.epochs if self.pace_s and self.epochs else None
+
+
+def trouble(failure: str | None, error: str | None) -> str:
+    """An error in one line, led by its class unless it begins with that itself."""
+    text = " ".join((error or "").split())
+    return text if failure and text.startswith(failure) else ": ".join(part for part in (failure, text) if part)
 
 
 def last_rows(path: Path, count: int) -> list[dict[str, Any]]:
@@ -130,16 +139,17 @@ class Reader:
         except UserError as unreadable:
             config, error = {}, str(unreadable)
         epoch, epochs = int(last.get("epoch", -1)) + 1, config.get("epochs")
-        speed = _speed(rows)
+        pace = _median(rows, "epoch_time_s", "eval_time_s")
         return RunProgress(
             signature=folder.signature,
             state=state,
-            settings=" ".join(meta.get("overrides", [])) or self._planned(folder, status.get("sweep")),
+            settings=" ".join(settings(meta.get("overrides", []))) or self._planned(folder, status.get("sweep")),
             epoch=epoch,
             epochs=epochs,
             test_acc=summary.get("test_acc", last.get("test_acc")),
-            epoch_time_s=speed,
-            time_left_s=speed * (epochs - epoch) if state == "running" and speed and epochs else None,
+            epoch_time_s=_median(rows, "epoch_time_s"),
+            pace_s=pace,
+            time_left_s=pace * (epochs - epoch) if state == "running" and pace and epochs else None,
             error=error,
             sweep_files=sweep_files(config),
             **{key: status.get(key) for key in FROM_STATUS},
@@ -172,8 +182,9 @@ def _changed(path: Path) -> int:
         return 0
 
 
-def _speed(rows: Sequence[Mapping[str, Any]]) -> float | None:
-    times = [row["epoch_time_s"] + row.get("eval_time_s", 0.0) for row in rows if "epoch_time_s" in row]
+def _median(rows: Sequence[Mapping[str, Any]], key: str, *more: str) -> float | None:
+    """Of the sums of some keys, over the rows that have the first."""
+    times = [row[key] + sum(row.get(name, 0.0) for name in more) for row in rows if key in row]
     return median(times) if times else None
 
 

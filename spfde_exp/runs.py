@@ -5,6 +5,7 @@ from argparse import RawDescriptionHelpFormatter
 from importlib import import_module
 
 from spfde_exp.cli import OneLineParser, guarded
+from spfde_exp.errors import UserError
 
 VERBS = {
     "log": "print what the job of a run wrote, also while it writes",
@@ -39,6 +40,8 @@ def main() -> None:
             description=f"verbs:\n{lines}\n\npython -m spfde_exp.runs VERB --help tells more.",
             formatter_class=RawDescriptionHelpFormatter,
         )
+        if words and words[0].startswith("-") and words[0] not in ("-h", "--help"):
+            raise UserError(f"the verb comes before {words[0]}; allowed: {', '.join(VERBS)}")
         parser.add_argument("verb", choices=VERBS)
         parser.parse_args(words)
 

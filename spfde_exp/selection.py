@@ -79,20 +79,36 @@ def _setting(word: str) -> tuple[str, Any]:
     key, equals, text = word.partition("=")
     if not equals:
         raise UserError(f"--where takes KEY=VALUE, not '{word}'; signatures come before it")
+    if key.startswith(("hydra.", "hydra/")):
+        raise UserError(f"--where {word}: the launcher's options come before --where, not after it")
     keys = known_keys()
     leaves = [name for name in keys if not any(other.startswith(f"{name}.") for other in keys)]
     if key not in leaves:
         near = [name for name in leaves if name.startswith(f"{key}.")] or difflib.get_close_matches(key, leaves, 3)
         hint = f"; did you mean {' or '.join(near[:3])}?" if near else ""
         raise UserError(f"--where {key}: no such configuration key{hint} (python -m spfde_exp --cfg job prints all)")
-    return key, _value(text)
-
-
-def _value(text: str) -> Any:
     try:
-        return float(text)  # YAML takes 1e-4 for a word
+        return key, float(text)  # YAML takes 1e-4 for a word
     except ValueError:
+        return key, parsed_value(word)
+
+
+def parsed_value(word: str) -> Any:
+    """The value of a word ``KEY=VALUE``.
+
+    Raises:
+        UserError: it is none.
+    """
+    text = word.partition("=")[2]
+    try:
         return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{word}: '{text}' is no value; give a number, a word or a list such as [1,2]") from error
+
+
+def none_pass(runs_dir: Path) -> str:
+    """What to say where the filters leave nothing."""
+    return f"no run in {runs_dir} passes these filters"
 
 
 def find_runs(runs_dir: Path) -> list[RunFolder]:
@@ -111,15 +127,17 @@ def by_prefix(prefix: str, folders: Sequence[RunFolder], runs_dir: Path) -> RunF
     """The one run whose signature begins with `prefix`.
 
     Raises:
-        UserError: there is none, or more than one.
+        UserError: `prefix` is empty, or the beginning of no run, or of more than one.
     """
+    if not prefix:
+        raise UserError("an empty signature names no run; give the first digits of one")
     found = [folder for folder in folders if folder.signature.startswith(prefix)]
     exact = [folder for folder in found if folder.signature == prefix]
     if len(exact) == 1 or len(found) == 1:
         return (exact or found)[0]
     names = [folder.signature for folder in found or folders]
     if found:
-        raise UserError(f"'{prefix}' is the beginning of {len(found)} runs: {_some(names)}; give more digits")
+        raise UserError(f"'{prefix}' is the beginning of {counted(len(found))}: {_some(names)}; give more digits")
     near = difflib.get_close_matches(prefix, names, 3, 0.3) or names[:3]
     there = f"there are {', '.join(near)}" if near else "it holds no runs"
     raise UserError(f"no run in {runs_dir} begins with '{prefix}'; {there} (python -m spfde_exp.status lists all)")
@@ -150,6 +168,11 @@ def select(runs_dir: Path, wanted: Filters, reader: Reader) -> list[tuple[RunFol
     if wanted.where:
         runs = [(folder, run) for folder, run in runs if _has(folder, wanted.where, reader)]
     return [(folder, run) for folder, run in runs if not wanted.states or run.state in wanted.states]
+
+
+def counted(number: int) -> str:
+    """Such as ``1 run`` or ``2 runs``."""
+    return f"{number} run{'s' * (number != 1)}"
 
 
 def _sweeps(run: RunProgress) -> tuple[str, ...]:

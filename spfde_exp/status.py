@@ -14,10 +14,9 @@ from rich.live import Live
 
 from spfde_exp.cli import OneLineParser, guarded
 from spfde_exp.launch.board import Total, board, combined_pace, progress_cells, sweep_left, telling
-from spfde_exp.launch.jobs import SILENT
 from spfde_exp.launch.table import print_table
 from spfde_exp.progress import ENDED, GOING, Reader, RunProgress
-from spfde_exp.selection import Filters, add_filters, filters, select
+from spfde_exp.selection import Filters, add_filters, filters, none_pass, select
 
 WATCH_S = 2.0  # between two looks
 FIRST = ("running", "failed", "stale", "pending", "done", "new")  # what --watch shows first where not all fits
@@ -28,22 +27,20 @@ def look(runs_dir: Path, wanted: Filters, reader: Reader) -> list[RunProgress]:
     return [run for _, run in select(runs_dir, wanted, reader)]
 
 
-def show(found: Sequence[RunProgress], as_json: bool) -> None:
-    """Print runs, as a table or as one JSON list."""
+def show(found: Sequence[RunProgress], as_json: bool, otherwise: str = "no runs") -> None:
+    """Print runs, as a table or as one JSON list; `otherwise` in place of an empty table."""
     if as_json:
         print(json.dumps([asdict(run) for run in found], indent=1))
         return
+    if not found:
+        print(otherwise)
+        return
     rows = []
     for run in found:
-        numbers = progress_cells(run.epoch, run.epochs, run.test_acc, run.epoch_time_s, run.time_left_s)
-        rows.append([run.signature, label(run), run.state, *numbers, run.trouble])
+        numbers = progress_cells(run.epoch, run.epochs, run.test_acc, run.pace_s, run.time_left_s)
+        rows.append([run.signature, run.settings, run.state, *numbers, run.trouble])
     columns = ("run", "settings", "state", "epoch", "accuracy", "s/epoch", "left", "error")
     print_table(total(found).text(), columns, rows)
-
-
-def label(run: RunProgress) -> str:
-    """The settings that tell a run from others, in the words of its sweep."""
-    return " ".join(word for word in run.settings.split() if not word.startswith(SILENT))
 
 
 def total(found: Sequence[RunProgress]) -> Total:
@@ -61,7 +58,7 @@ def total(found: Sequence[RunProgress]) -> Total:
         runs=len(found),
         epoch=sum(run.epoch for run in found),
         epochs=sum(run.epochs or 0 for run in found),
-        epoch_time_s=combined_pace([run.epoch_time_s for run in running]),
+        pace_s=combined_pace([run.pace_s for run in running]),
         time_left_s=left if running else None,
     )
 
@@ -75,7 +72,7 @@ def watch(runs_dir: Path, wanted: Filters, as_json: bool, interval_s: float = WA
     with Live(console=console, auto_refresh=False) as live:
         while True:
             found = look(runs_dir, wanted, reader)
-            labels = telling({run.signature: label(run) for run in found})
+            labels = telling({run.signature: run.settings for run in found})
             rows = [(run, labels[run.signature]) for run in sorted(found, key=_interest)]
             live.update(board(rows, total(found), console.size.height), refresh=True)
             if not _going(found):
@@ -99,8 +96,8 @@ def _watch_lines(runs_dir: Path, wanted: Filters, reader: Reader, as_json: bool,
 
 
 def _line(run: RunProgress) -> str:
-    epoch, accuracy, _, left = progress_cells(run.epoch, run.epochs, run.test_acc, run.epoch_time_s, run.time_left_s)
-    parts = (run.signature, run.state, f"epoch {epoch}", accuracy, left and f"{left} left", run.trouble, label(run))
+    epoch, accuracy, _, left = progress_cells(run.epoch, run.epochs, run.test_acc, run.pace_s, run.time_left_s)
+    parts = (run.signature, run.state, f"epoch {epoch}", accuracy, left and f"{left} left", run.trouble, run.settings)
     return "  ".join(part for part in parts if part)
 
 
@@ -135,7 +132,8 @@ def main() -> None:
             except KeyboardInterrupt:  # whoever watches has seen enough; no run notices
                 sys.exit(130)
         else:
-            show(look(arguments.runs, wanted, Reader()), arguments.json)
+            found = look(arguments.runs, wanted, Reader())
+            show(found, arguments.json, none_pass(arguments.runs) if wanted else f"{arguments.runs} holds no runs")
 
     guarded(command)
 

@@ -47,6 +47,9 @@ BAD = [
     ("method=nope", "method=nope is unknown; allowed: dense, mest, mest_em, mest_ems, static"),
     ("sparsity=0.9,0.95", "add -m to run them all"),
     ("+sweep=A8", "add -m to run them all"),
+    ("sweep=A8", "sweep= needs a plus sign: write +sweep=A8, after -m"),
+    ("+sweep=", "+sweep= is unknown; allowed: A1, "),
+    ("hydra/launcher=nope", "hydra/launcher=nope is unknown; allowed: inline, local, slurm"),
     ("sparsity=0.999", "choose a lower sparsity or a wider model"),
     ("device=cuda:99", "use device=cpu"),
     ("dataset.subset=1500", "more than the 1437 training examples"),
@@ -75,6 +78,21 @@ def test_bad_input_is_one_line_and_writes_nothing(command, tmp_path, argument, m
 def test_one_bad_cell_stops_a_sweep_before_it_starts(command, tmp_path, argument):
     status, _, err = command("-m", argument)
     assert (status, err.count("\n"), list(tmp_path.iterdir())) == (1, 1, [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sweep=A8"], "sweep= needs a plus sign: write +sweep=A8, after -m"),
+        (["+sweep=A8", "cell=3"], "cell= needs a plus sign: write +sweep=A8 +cell=12, after -m"),
+        (["+sweep="], "+sweep= is unknown; allowed: A1, "),
+        (["hydra/launcher=basic"], "hydra/launcher=basic knows no run folders; allowed: inline, local, slurm"),
+    ],
+)
+def test_a_sweep_that_cannot_be_meant_is_told_in_one_line(command, tmp_path, arguments, message):
+    status, out, err = command("-m", *arguments)
+    assert (status, out, err.count("\n"), list(tmp_path.iterdir())) == (1, "", 1, [])
+    assert message in err
 
 
 def test_missing_data_names_folder_and_files(command, tmp_path, monkeypatch):
@@ -177,3 +195,6 @@ def test_hydras_own_sweeper_works_too(command):
     status, out, err = command("-m", "hydra/sweeper=basic", "sparsity=0.9,0.95", "dry_run=json")
     assert status == 0, err
     assert len(out.splitlines()) == 2
+    both = ["hydra/sweeper=basic", "hydra/launcher=basic", "debug=tiny", "logger=none", "threads=1"]
+    status, _, err = command("-m", *both)
+    assert status == 0, err

@@ -37,7 +37,8 @@ def test_speed_is_the_median_of_the_last_five_epochs(make_run):
     with folder.owned():
         run = Reader().read(folder)
     assert (run.state, run.epoch, run.epochs) == ("running", 7, 20)
-    assert run.epoch_time_s == pytest.approx(3.25)
+    assert run.epoch_time_s == pytest.approx(3.0)  # as in metrics.jsonl
+    assert run.pace_s == pytest.approx(3.25)
     assert run.time_left_s == pytest.approx(13 * 3.25)
 
 
@@ -48,6 +49,16 @@ def test_only_a_running_run_has_time_left(make_run):
 def test_trouble_names_the_class_in_one_line(make_run):
     folder = make_run("aaaa", "failed", error="the loss\nbecame nan", failure="nan_loss")
     assert Reader().read(folder).trouble == "nan_loss: the loss became nan"
+
+
+def test_trouble_does_not_say_its_class_twice(make_run):
+    folder = make_run("aaaa", "failed", error="cancelled by `runs cancel`", failure="cancelled")
+    assert Reader().read(folder).trouble == "cancelled by `runs cancel`"
+
+
+def test_settings_are_those_that_tell_runs_apart(make_run):
+    folder = make_run("aaaa", settings="seed=7 runs_dir=out +sweep=[A8] hydra.launcher.slots=1")
+    assert Reader().read(folder).settings == "seed=7"
 
 
 def test_what_never_started_has_the_settings_of_its_sweep(make_run, tmp_path):

@@ -31,6 +31,7 @@ def test_every_verb_is_named(run_cli, tmp_path):
     [
         (["show", "a"], "error: --runs runs is no folder; name the runs_dir of your runs"),
         (["shwo", "a"], "error: argument verb: invalid choice: 'shwo'"),
+        (["--runs", "."], "error: the verb comes before --runs; allowed: log, show, diff"),
         ([], "error: the following arguments are required: verb"),
         (["diff", "a", "--runs", "."], "error: the following arguments are required: SIG"),
         (["rm", "--state", "dun", "--runs", "."], "error: --state dun is unknown"),

@@ -14,7 +14,7 @@ from spfde_exp.status import look, show, total, watch
 
 KEYS = """
     signature state settings epoch epochs test_acc attempt host pid heartbeat error
-    failure epoch_time_s time_left_s sweep sweep_files slurm_job
+    failure epoch_time_s pace_s time_left_s sweep sweep_files slurm_job
 """
 
 
@@ -42,7 +42,7 @@ def test_json_tells_state_progress_and_error(runs, capsys):
     assert sorted(printed[0]) == sorted(KEYS.split())
     failed = printed[1]
     assert (failed["error"], failed["failure"]) == ("the loss became nan", "nan_loss")
-    assert (failed["slurm_job"], failed["sweep"], failed["epoch_time_s"]) == ("7_1", "s-1", 2.5)
+    assert (failed["slurm_job"], failed["sweep"], failed["pace_s"]) == ("7_1", "s-1", 2.5)
 
 
 def test_table_counts_what_is_done_and_names_failures_with_their_class(runs, capsys):
@@ -137,3 +137,5 @@ def test_the_command(runs, run_cli):
     assert done.stderr.startswith("error: --runs")
     done = run_cli("bb", "--runs", ".", "aa", "--state", "failed", "--json", cwd=runs, module="spfde_exp.status")
     assert [run["signature"] for run in json.loads(done.stdout)] == ["bbbb"]
+    done = run_cli("--runs", ".", "--state", "new", cwd=runs, module="spfde_exp.status")
+    assert done.stdout == "no run in . passes these filters\n"

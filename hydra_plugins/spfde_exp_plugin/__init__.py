@@ -9,7 +9,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from spfde_exp.options import OptionSearchPath, OptionSource
+from spfde_exp.options import OTHER_LAUNCHER, OptionSearchPath, OptionSource
 
 if TYPE_CHECKING:
     from spfde_exp.launch.sweep import Launcher as Engine
@@ -89,10 +89,17 @@ class SpfdeSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from hydra.core.plugins import Plugins
 
+        from spfde_exp.errors import UserError
+
         self.context = hydra_context
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
+        if not isinstance(self.launcher, _SweepLauncher):
+            raise UserError(
+                f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']} {OTHER_LAUNCHER}; "
+                "with hydra/sweeper=basic, Hydra's own launchers work too"
+            )
 
     def sweep(self, arguments: list[str]) -> Any:
         from spfde_exp.launch.sweep import raise_if_failed

@@ -24,7 +24,7 @@ class Total:
         states: number of runs in each state.
         runs: number of all runs.
         epoch: finished epochs of all runs, of `epochs`.
-        epoch_time_s: seconds between two finished epochs of any run, at present.
+        pace_s: seconds between two finished epochs of any run, at present.
         time_left_s: seconds until the last run ends; None where nothing tells.
     """
 
@@ -32,13 +32,13 @@ class Total:
     runs: int
     epoch: int
     epochs: int
-    epoch_time_s: float | None
+    pace_s: float | None
     time_left_s: float | None
 
     def text(self) -> str:
         """Counts of the states, such as ``12 of 40 runs done, 2 running, 26 pending``."""
         rest = [f"{count} {state}" for state, count in self.states.items() if count and state != "done"]
-        return ", ".join([f"{self.states.get('done', 0)} of {self.runs} runs done", *rest])
+        return ", ".join([f"{self.states.get('done', 0)} of {self.runs} run{'s' * (self.runs != 1)} done", *rest])
 
 
 def sweep_left(running: Sequence[float | None], waiting: Sequence[float | None], slots: int) -> float | None:
@@ -81,7 +81,7 @@ def board(rows: Sequence[tuple[RunProgress, str]], total: Total, height: int) ->
         title=total.text(), title_justify="left", title_style="bold", caption_justify="left", box=box.SIMPLE_HEAD,
         show_edge=False, expand=True, show_footer=True, collapse_padding=True,
     )  # fmt: skip
-    footer = ["all", "", "", *progress_cells(total.epoch, total.epochs, None, total.epoch_time_s, total.time_left_s)]
+    footer = ["all", "", "", *progress_cells(total.epoch, total.epochs, None, total.pace_s, total.time_left_s)]
     for column, foot in zip(COLUMNS, footer, strict=True):
         settings, words = column == "settings", column in ("run", "settings", "state")
         table.add_column(
@@ -89,11 +89,12 @@ def board(rows: Sequence[tuple[RunProgress, str]], total: Total, height: int) ->
             ratio=1 if settings else None,
         )  # fmt: skip
     for run, label in shown:
-        row = progress_cells(run.epoch, run.epochs, run.test_acc, run.epoch_time_s, run.time_left_s)
+        row = progress_cells(run.epoch, run.epochs, run.test_acc, run.pace_s, run.time_left_s)
         text = f"{run.failure}: {label}" if run.state == "failed" and run.failure else label
         table.add_row(run.signature[:8], Text(text), run.state, *row, style=STYLES.get(run.state))
     if len(shown) < total.runs:
-        table.caption = f"{total.runs - len(shown)} runs are not shown"
+        hidden = total.runs - len(shown)
+        table.caption = f"{hidden} runs are not shown" if hidden > 1 else "1 run is not shown"
     return table
 
 
@@ -105,12 +106,12 @@ def telling(labels: Mapping[str, str]) -> dict[str, str]:
 
 
 def progress_cells(
-    epoch: int, epochs: int | None, accuracy: float | None, epoch_time_s: float | None, time_left_s: float | None
+    epoch: int, epochs: int | None, accuracy: float | None, pace_s: float | None, time_left_s: float | None
 ) -> list[str]:
     """Epoch, accuracy, seconds per epoch and time left for people; empty where unknown."""
     return [
         f"{epoch}/{'?' if epochs is None else epochs}",
         "" if accuracy is None else f"{accuracy:.2f} %",
-        "" if epoch_time_s is None else f"{epoch_time_s:.3g}",
+        "" if pace_s is None else f"{pace_s:.3g}",
         "" if time_left_s is None else duration(time_left_s),
     ]

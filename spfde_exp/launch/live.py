@@ -99,7 +99,9 @@ class LiveTable:
             del self._ended[name]
         for name in ended:
             self._ended[name] = self._reader.read(self.folders[name])
-        self._running = {name: self._reader.read(self.folders[name]) for name in running}
+        # The pool has started them, whether or not their processes have come to say so.
+        read = {name: self._reader.read(self.folders[name]) for name in running}
+        self._running = {n: run if run.state == "done" else replace(run, state="running") for n, run in read.items()}
         self._show(started, ended)
 
     def total(self) -> Total:
@@ -113,7 +115,7 @@ class LiveTable:
             runs=len(self.folders),
             epoch=done + sum(run.epoch for run in (*running, *self._ended.values())),
             epochs=sum(self.epochs[name] for name in self.folders),
-            epoch_time_s=combined_pace([run.epoch_time_s for run in running]),
+            pace_s=combined_pace([run.pace_s for run in running]),
             time_left_s=sweep_left(
                 [self._expected(run.signature) if run.time_left_s is None else run.time_left_s for run in running],
                 [self._expected(name) for name in self._waiting],
@@ -124,7 +126,7 @@ class LiveTable:
     def _expected(self, name: str) -> float | None:
         if name in self.expected_s:
             return self.expected_s[name]
-        paces = [run.epoch_time_s for run in (*self._running.values(), *self._ended.values()) if run.epoch_time_s]
+        paces = [run.pace_s for run in (*self._running.values(), *self._ended.values()) if run.pace_s]
         return median(paces) * self.epochs[name] if paces else None
 
     def _show(self, started: Sequence[str], ended: Sequence[str]) -> None:

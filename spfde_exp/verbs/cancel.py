@@ -13,7 +13,7 @@ from spfde_exp.claim import Taken
 from spfde_exp.errors import UserError
 from spfde_exp.failure import CANCELLED
 from spfde_exp.progress import GOING, Reader, RunProgress
-from spfde_exp.selection import Filters, add_filters, filters, select
+from spfde_exp.selection import Filters, add_filters, counted, filters, none_pass, select
 from spfde_exp.store import CANCEL, RunFolder
 
 WAIT_S = 10.0  # what running runs get to stop in, before we say that they have not yet
@@ -34,6 +34,9 @@ def run(arguments: argparse.Namespace) -> None:
     if not wanted and not arguments.all:
         raise UserError("name the runs to cancel, or choose them with --state, --sweep or --where, or --all")
     chosen = select(arguments.runs, wanted, reader)
+    if not chosen:
+        print(none_pass(arguments.runs) if wanted else f"{arguments.runs} holds no runs")
+        return
     going = [(folder, run) for folder, run in chosen if run.state in GOING]
     if wanted.signatures:
         for _, run in chosen:
@@ -51,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
         if folder.state() in GOING:
             left.append(folder.signature)
         print(f"run {folder.signature} is {_outcome(folder)}")
-    print(f"{len(going) - len(left)} of {len(going)} runs cancelled")
+    print(f"{len(going) - len(left)} of {counted(len(going))} cancelled")
     if left:
         raise UserError(f"not stopped yet: {', '.join(left)}; each stops when its process sees the mark in its folder")
 

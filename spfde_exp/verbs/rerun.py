@@ -4,7 +4,7 @@ import argparse
 
 from spfde_exp.errors import UserError
 from spfde_exp.progress import GOING, Reader
-from spfde_exp.selection import add_filters, filters, select
+from spfde_exp.selection import add_filters, filters, none_pass, select
 from spfde_exp.verbs.train import OPTIONS_HELP, split, train_again
 
 
@@ -25,5 +25,5 @@ def run(arguments: argparse.Namespace) -> None:
         if progress.state in GOING:
             raise UserError(f"run {progress.signature} is {progress.state}; cancel it first, or wait for it")
     if not chosen:
-        raise UserError(f"no run in {arguments.runs} passes these filters")
+        raise UserError(none_pass(arguments.runs))
     train_again(chosen, overrides, reader, force=True)

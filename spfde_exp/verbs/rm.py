@@ -7,7 +7,7 @@ from secrets import token_hex
 
 from spfde_exp.errors import UserError
 from spfde_exp.progress import GOING, Reader, RunProgress
-from spfde_exp.selection import add_filters, filters, select
+from spfde_exp.selection import add_filters, counted, filters, none_pass, select
 from spfde_exp.store import RunFolder
 
 REMOVED = ".removed"  # folder in runs_dir: what lies in it is no run any more
@@ -26,6 +26,9 @@ def run(arguments: argparse.Namespace) -> None:
     if not wanted:
         raise UserError("name the runs to remove, or choose them with --state, --sweep or --where")
     chosen = select(arguments.runs, wanted, Reader())
+    if not chosen:
+        print(none_pass(arguments.runs))
+        return
     kept = [(run, why) for _, run in chosen if (why := _protected(run.state, arguments.done))]
     names = {run.signature for run, _ in kept}
     doomed = [folder for folder, run in chosen if run.signature not in names]
@@ -35,11 +38,11 @@ def run(arguments: argparse.Namespace) -> None:
         if folder in doomed and not arguments.yes:
             print(f"would remove {_line(run)}")
     if not arguments.yes:
-        print(f"{len(doomed)} of {len(chosen)} runs would be removed; nothing was, add --yes to do it")
+        print(f"{len(doomed)} of {counted(len(chosen))} would be removed; nothing was, add --yes to do it")
         return
     gone = sum(_remove_told(folder, arguments.done) for folder in doomed)
     _empty(arguments.runs / REMOVED)
-    print(f"{gone} runs removed, {len(chosen) - gone} kept")
+    print(f"{counted(gone)} removed, {len(chosen) - gone} kept")
     if wanted.signatures and gone < len(chosen):
         raise UserError(f"not removed: {', '.join(folder.signature for folder, _ in chosen if folder.path.exists())}")
 

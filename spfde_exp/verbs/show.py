@@ -9,7 +9,7 @@ from typing import Any
 
 from spfde_exp.config import flatten
 from spfde_exp.launch.table import duration, size
-from spfde_exp.progress import Reader, RunProgress
+from spfde_exp.progress import Reader, RunProgress, trouble
 from spfde_exp.selection import add_runs, one_run
 from spfde_exp.store import RunFolder
 from spfde_exp.verbs.log import newest_log
@@ -63,10 +63,10 @@ def facts(known: Mapping[str, Any]) -> Facts:
 def _state(known: Mapping[str, Any]) -> Facts:
     text = f"{known['state']}, epoch {known['epoch']} of {known['epochs']}"
     if known["time_left_s"] is not None:
-        text += f", {duration(known['time_left_s'])} left at {known['epoch_time_s']:.3g} s per epoch"
+        text += f", {duration(known['time_left_s'])} left at {known['pace_s']:.3g} s per epoch"
     lines = {"state": text}
     if known["error"]:
-        lines["error"] = ": ".join(filter(None, (known["failure"], known["error"])))
+        lines["error"] = trouble(known["failure"], known["error"])
     ended = (known["status"] or {}).get("history") or []
     if known["attempt"]:
         past = [f"{e['attempt']} {e['state']}" + (f" ({e['failure']})" if e["failure"] else "") for e in ended]

@@ -3,15 +3,15 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from spfde_exp.config import NOT_IDENTITY, resolve, signature
 from spfde_exp.errors import UserError
-from spfde_exp.options import accept_numbers, folder
+from spfde_exp.options import OTHER_LAUNCHER, accept_numbers, folder
 from spfde_exp.progress import Reader, RunProgress
 from spfde_exp.schema import Config
+from spfde_exp.selection import parsed_value
 from spfde_exp.store import RunFolder
 
 if TYPE_CHECKING:
@@ -82,19 +82,26 @@ def stored_config(run_folder: RunFolder, reader: Reader, settings: dict[str, Any
 
 
 def launcher(options: Sequence[str]) -> "Launcher":
-    """The engine that ``hydra/launcher=`` and ``hydra.launcher.*`` name, as in a sweep."""
+    """The engine that ``hydra/launcher=`` and ``hydra.launcher.*`` name, as in a sweep.
+
+    Raises:
+        UserError: it is a launcher that knows no run folders, such as Hydra's own.
+    """
     from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 
     accept_numbers()
     with initialize_config_dir(config_dir=str(folder("conf")), version_base="1.3"):
         composed = compose("config", overrides=list(options), return_hydra_config=True)
+    module, _, plugin = composed.hydra.launcher._target_.rpartition(".")
+    if not hasattr(getattr(import_module(module), plugin), "engine"):
+        raise UserError(f"hydra/launcher={composed.hydra.runtime.choices['hydra/launcher']} {OTHER_LAUNCHER}")
     engine: Launcher = instantiate(composed.hydra.launcher).engine()
     return engine
 
 
 def _setting(word: str) -> tuple[str, Any]:
-    key, _, text = word.partition("=")
+    key = word.partition("=")[0]
     allowed = [name for name in NOT_IDENTITY if name not in FIXED]
     if not any(key == name or key.startswith(f"{name}.") for name in allowed):
         raise UserError(
@@ -103,4 +110,4 @@ def _setting(word: str) -> tuple[str, Any]:
         )
     if key == "logger":
         raise UserError(f"{word}: a run keeps its logger; allowed: single keys, such as logger.mode=disabled")
-    return key, yaml.safe_load(text)
+    return key, parsed_value(word)

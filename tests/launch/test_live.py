@@ -111,6 +111,14 @@ def test_a_run_that_is_tried_again_has_not_ended(sweep, clock):
         assert live.total().states["failed"] == 0
 
 
+def test_a_run_that_has_been_started_is_running_before_it_says_so(sweep, clock):
+    """Its folder still says what it was before: waiting, or failed where it is tried again."""
+    sweep.folders["bbbb"].set_status("failed", error="boom", failure="crash")
+    with sweep.table() as live:
+        live.update(["aaaa", "bbbb"], ["cccc", "dddd"])
+        assert [run.state for run, _ in live._rows(4)] == ["running", "running", "pending", "pending"]
+
+
 def test_known_times_come_before_those_of_other_runs(sweep, clock):
     with sweep.table(expected_s=dict.fromkeys(sweep.names, 60.0)) as live:
         live.update(["aaaa", "bbbb"], ["cccc", "dddd"])
@@ -186,7 +194,7 @@ def test_a_thousand_runs_fit_the_terminal_and_cost_little(make_run, tmp_path, ca
         from spfde_exp.launch import live as module
         from spfde_exp.store import RunFolder
 
-        folders = [RunFolder(path) for path in sorted(Path(sys.argv[1]).iterdir())]
+        folders = [RunFolder(path) for path in sorted(Path(sys.argv[1]).glob("[0-9a-f]*"))]
         names = [folder.signature for folder in folders]
         table = module.LiveTable(folders, dict.fromkeys(names, "seed=0"), dict.fromkeys(names, 4), 8)
         with table as live:

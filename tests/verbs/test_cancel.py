@@ -51,7 +51,7 @@ def test_a_run_that_waits_is_dropped_at_once_and_marked_for_who_would_start_it(m
     assert folder.file(CANCEL).exists()
     assert ended(other) == ("pending", None)
     assert not other.file(CANCEL).exists()
-    assert capsys.readouterr().out.splitlines() == ["run aaaa is cancelled", "1 of 1 runs cancelled"]
+    assert capsys.readouterr().out.splitlines() == ["run aaaa is cancelled", "1 of 1 run cancelled"]
 
 
 def test_a_process_that_trains_is_stopped(make_run, call, trainer):

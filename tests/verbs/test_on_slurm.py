@@ -32,12 +32,12 @@ def test_runs_of_one_job_are_cancelled_one_by_one_and_the_job_with_the_last(tmp_
 
     first, last = folders
     done = verb("cancel", first.signature)
-    assert done.stdout.splitlines()[-1] == "1 of 1 runs cancelled", done.stderr
+    assert done.stdout.splitlines()[-1] == "1 of 1 run cancelled", done.stderr
     assert (first.state(), first.json("status")["failure"]) == ("failed", CANCELLED)
     assert last.state() == "running"
     assert slurm("squeue", "--noheader") != ""
     done = verb("cancel", last.signature)
-    assert done.stdout.splitlines()[-1] == "1 of 1 runs cancelled", done.stderr
+    assert done.stdout.splitlines()[-1] == "1 of 1 run cancelled", done.stderr
     wait_for(lambda: slurm("squeue", "--noheader") == "")
     assert [folder.json("status")["failure"] for folder in folders] == [CANCELLED] * 2
     assert "cancelled" in verb("log", last.signature).stdout
@@ -52,7 +52,7 @@ def test_a_run_that_waits_in_the_queue_is_cancelled_and_trained_by_a_retry(tmp_p
         folder = RunFolder(path.parent)
         assert folder.state() == "pending"
         done = run_cli("cancel", "--all", "--runs", "out", cwd=tmp_path, module="spfde_exp.runs")
-        assert done.stdout.splitlines()[-1] == "1 of 1 runs cancelled", done.stderr
+        assert done.stdout.splitlines()[-1] == "1 of 1 run cancelled", done.stderr
         assert folder.state() == "failed"
         wait_for(lambda: slurm("squeue", "--noheader") == "")
     finally:

@@ -78,6 +78,20 @@ def test_nothing_is_chosen_by_default(runs, call):
     assert left(runs) == EVERYTHING
 
 
+def test_an_empty_signature_is_not_every_run(make_run, call, tmp_path):
+    make_run("aaaa", "failed")
+    with pytest.raises(UserError, match="an empty signature names no run"):
+        call("rm", "", "--yes")
+    assert left(tmp_path) == ["aaaa"]
+
+
+def test_filters_that_leave_nothing_are_told(make_run, call, capsys):
+    make_run("aaaa", "failed")
+    for verb in ("rm", "cancel", "retry"):
+        call(verb, "--state", "new")
+        assert capsys.readouterr().out.endswith(" passes these filters\n")
+
+
 def test_a_killed_removal_leaves_no_half_run_and_the_next_one_cleans_up(make_run, call, tmp_path, monkeypatch):
     folder, other = make_run("aaaa", "failed"), make_run("bbbb", "failed")
 

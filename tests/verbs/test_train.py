@@ -75,7 +75,7 @@ def test_a_folder_that_was_moved_is_trained_where_it_lies(trained, call, tmp_pat
     assert not trained.path.exists()
 
 
-def test_retry_takes_what_failed_and_was_not_cancelled(make_run, call, capsys, monkeypatch):
+def test_retry_takes_what_failed_or_was_left_and_was_not_cancelled(make_run, call, capsys, monkeypatch):
     asked = []
 
     def train_again(runs, *_, **__):
@@ -88,11 +88,12 @@ def test_retry_takes_what_failed_and_was_not_cancelled(make_run, call, capsys, m
     make_run("dddd", "done")
     make_run("eeee", "failed", failure="nan_loss")
     call("retry")
-    assert "1 cancelled runs are left alone" in capsys.readouterr().out
+    assert "1 cancelled run is left alone" in capsys.readouterr().out
     call("retry", "--state", "failed")
     call("retry", "bbbb", "cccc")
     call("retry", "--state", "stale")
-    assert asked == ["ae", "abe", "bc", "c"]
+    call("retry", "--where", "epochs=4")
+    assert asked == ["ace", "abe", "bc", "c", "ace"]
     with pytest.raises(UserError, match="dddd is done; retry takes failed and stale runs"):
         call("retry", "dddd")
 
@@ -140,5 +141,7 @@ def test_launchers_are_named_as_in_a_sweep():
     local = launcher(["hydra.launcher.retries=2"])
     assert isinstance(local, Local)
     assert local.retries == 2
+    with pytest.raises(UserError, match="hydra/launcher=basic knows no run folders; allowed: inline, local, slurm"):
+        launcher(["hydra/launcher=basic"])
     with pytest.raises(UserError, match=r"hydra\.launcher\.retries=-1 is impossible"):
         launcher(["hydra.launcher.retries=-1"])
