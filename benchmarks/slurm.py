@@ -27,7 +27,7 @@ from spfde_exp.store import RunFolder
 ROOT = Path(__file__).resolve().parents[1]
 FULL = ("seed=range(0,40)", "epochs=20")
 TINY = ("seed=range(0,10)", "debug=tiny", "epochs=24")
-WAIT_S = 600.0
+WAIT_S = 180.0
 TIMED = ("epoch_time_s", "eval_time_s", "epoch_time_mean_s", "train_time_s")  # differ from run to run
 
 
@@ -68,48 +68,48 @@ class Storm:
         """Submit, disturb, submit once more and wait; returns the exit status of the last command."""
         slurm = ("hydra/launcher=slurm", "hydra.launcher.cpus=1", "hydra.launcher.signal_delay_s=10")
         self.printed = spfde_exp(self.folder, *self.overrides, *slurm).stdout
-        one, other = self._working(2, on="n0")
-        self._hit("scontrol requeue", [one], ["scontrol", "requeue", job(one)])
-        self._hit("scancel", [other], ["scancel", job(other)], failure="cancelled")
+        for node in ("n0", "n1"):
+            back = self._working(node)
+            self._hit("scontrol requeue", back, ["scontrol", "requeue", job(back)])
+        unwanted = self._working("n0")
+        self._hit("scancel", unwanted, ["scancel", job(unwanted)], failure="cancelled")
         down = ["scontrol", "update", "nodename=n1", "state=down", "reason=storm"]
-        self._hit("node set down", self._working(2, on="n1"), down, failure="lost_node")
+        self._hit("node set down", self._working("n1"), down, failure="lost_node")
         call("scontrol", "update", "nodename=n1", "state=resume")
         urgent = ["sbatch", "--partition=urgent", "--nodelist=n0", "--exclusive", "--output=/dev/null", "--wrap=true"]
-        self._hit("preemption", self._working(1, on="n0"), urgent)
-        (frozen,) = self._working(
-            1, on="n1"
-        )  # so that its job is still there when Slurm looks at time limits, every 30 s
+        self._hit("preemption", self._working("n0"), urgent)
+        frozen = self._working("n1")  # so that its job is still there when Slurm looks at time limits, every 30 s
         os.kill(status(frozen, "pid"), signal.SIGSTOP)
-        self._hit("time limit", [frozen], ["scontrol", "update", f"jobid={job(frozen)}", "endtime=now"])
+        self._hit("time limit", frozen, ["scontrol", "update", f"jobid={job(frozen)}", "endtime=now"])
         return spfde_exp(self.folder, *self.overrides, *slurm, "hydra.launcher.wait=true", check=False).returncode
 
-    def _hit(self, what: str, runs: Sequence[RunFolder], command: Sequence[str], failure: str | None = None) -> None:
-        """Disturb runs, and wait until each has stopped and knows why."""
-        events = [Event(what, run, len(run.metrics())) for run in runs]
-        self.events += events
+    def _hit(self, what: str, run: RunFolder, command: Sequence[str], failure: str | None = None) -> None:
+        """Disturb a run, and wait until it has stopped and knows why."""
+        event = Event(what, run, len(run.metrics()))
+        self.events.append(event)
         call(*command)
-        for event in events:
 
-            def stopped(run: RunFolder = event.run) -> bool:
-                return run.summary() is not None or (
-                    status(run, "state") != "running" and status(run, "failure") == failure
-                )
+        def stopped() -> bool:
+            why = (status(run, "state") != "running", status(run, "failure"))
+            return run.summary() is not None or why == (True, failure)
 
-            until(f"run {event.run.signature} to stop after {what}", stopped)
-            event.then = " ".join(filter(None, (status(event.run, "state"), status(event.run, "failure"))))
+        until(f"run {run.signature} to stop after {what}", stopped)
+        event.then = " ".join(filter(None, (status(run, "state"), status(run, "failure"))))
 
-    def _working(self, count: int, on: str | None = None) -> list[RunFolder]:
-        """Runs that nothing has hit yet, on a certain node, in the middle of their training."""
-        spared = [run for run in self.runs() if run.path not in {event.run.path for event in self.events}]
+    def _working(self, node: str) -> RunFolder:
+        """A run that nothing has hit yet, on a certain node, with most of its training before it."""
+        hit = {event.run.path for event in self.events}
+        found: list[RunFolder] = []
 
-        def find() -> list[RunFolder]:
-            jobs = call("squeue", "--noheader", "--states=running", "--format=%i %N").splitlines()
-            there = {line.split()[0] for line in jobs if on in (None, line.split()[1])}
-            found = [run for run in spared if job(run) in there and run.metrics() and run.summary() is None]
-            return sorted(found, key=lambda run: len(run.metrics()))[:count]  # those with most to do
+        def find() -> bool:
+            jobs = call("squeue", "--noheader", "--states=running", f"--nodelist={node}", "--format=%i").split()
+            runs = [run for run in self.runs() if run.path not in hit and job(run) in jobs and run.summary() is None]
+            begun = [run for run in runs if len(run.metrics()) > 1]  # so that there is a checkpoint
+            found[:] = sorted(begun, key=lambda run: len(run.metrics()))
+            return bool(found)
 
-        until(f"{count} runs at work", lambda: len(find()) >= count)
-        return find()
+        until(f"a run at work on {node}", find)
+        return found[0]
 
     def runs(self) -> list[RunFolder]:
         """All runs, by signature."""
@@ -208,7 +208,7 @@ def report(storm: Storm, local: Path, exit_status: int, took: float) -> bool:
     once = [run for run in done if done_once(run, epochs)]
     equal = [run for run in done if not differences(run, RunFolder(local / run.signature))]
     hit = [event for event in storm.events if not event.then.startswith("done")]
-    print(storm.printed.strip().splitlines()[0])
+    print(*(line for line in storm.printed.splitlines() if line.startswith("submitted")), sep="\n")
     print(f"disturbed: {len(hit)} of {len(storm.events)}; exit status of the second submission: {exit_status}")
     print(
         f"done: {len(done)} of {len(twins)}; each once: {len(once)}; equal to the local runs, bit for bit: {len(equal)}"

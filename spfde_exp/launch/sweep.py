@@ -149,7 +149,7 @@ def _begin(jobs: Sequence[Job], runs: int, done: int) -> str:
 
 
 def _show_end(runs: Sequence[Run], outcomes: Mapping[str, Outcome]) -> None:
-    columns = ("run", "settings", "state", "accuracy", "FLOPs", "saved", "memory", "time")
+    columns = ("run", "settings", "state", "accuracy", "FLOPs", "saved", "average memory", "time")
     rows = [closing_row(run.folder, run.label, outcomes[run.name]) for run in runs]
     states = [run.folder.state() for run in runs]
     print_table(f"{states.count('done')} of {len(runs)} runs done", columns, rows)

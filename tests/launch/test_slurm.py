@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SLURM = ("hydra/launcher=slurm", "hydra.launcher.cpus=1")
 TINY = ("debug=tiny", "logger=none", "threads=1")
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+# one worker for all of them: the disturbed sweep is not to be trained twice
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 
 CallSlurm = Callable[..., str]
 
@@ -77,8 +78,8 @@ def test_arrays_are_no_larger_than_the_cluster_allows(storm: Any) -> None:
 def test_each_disturbance_is_told_in_the_status_of_the_run(storm: Any) -> None:
     assert [(event.what, event.then) for event in storm.events] == [
         ("scontrol requeue", "pending"),
+        ("scontrol requeue", "pending"),
         ("scancel", "failed cancelled"),
-        ("node set down", "pending lost_node"),
         ("node set down", "pending lost_node"),
         ("preemption", "pending"),
         ("time limit", "pending"),
