@@ -1,6 +1,5 @@
 """How far a run is, read from its folder with few bytes; for the status table and the live table. Needs no torch."""
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from spfde_exp.errors import UserError
-from spfde_exp.files import read_json
+from spfde_exp.files import read_json, whole_rows
 from spfde_exp.launch.jobs import settings
 from spfde_exp.store import SWEEPS, RunFolder
 
@@ -85,20 +84,10 @@ def last_rows(path: Path, count: int) -> list[dict[str, Any]]:
                 file.seek(start)
                 lines = file.read(end - start).splitlines()[1 if start else 0 :]
                 if len(lines) > count or not start:
-                    return _whole_rows(lines[-count - 1 :])[-count:]
+                    return whole_rows(lines[-count - 1 :])[-count:]
                 size *= 4
     except OSError:
         return []
-
-
-def _whole_rows(lines: Sequence[bytes]) -> list[dict[str, Any]]:
-    rows = []
-    for line in lines:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return rows
 
 
 class Reader:

@@ -10,7 +10,7 @@ import yaml
 
 from spfde_exp.config import SCHEMA_VERSION
 from spfde_exp.errors import UserError
-from spfde_exp.files import read_json, write_atomic
+from spfde_exp.files import read_json, whole_rows, write_atomic
 
 # ten times as fast where PyYAML has its C part; status reads a thousand configurations
 LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -67,17 +67,10 @@ class RunFiles:
 
     def metrics(self) -> list[dict[str, Any]]:
         """One row per epoch; a torn last line is left out."""
-        rows = []
         try:
-            lines = self.file("metrics.jsonl").read_bytes().splitlines()
+            return whole_rows(self.file("metrics.jsonl").read_bytes().splitlines())
         except OSError:
             return []
-        for line in lines:
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                break
-        return rows
 
     # -- writing
 
