@@ -9,7 +9,7 @@ from typing import Any
 
 from spfde_exp.errors import UserError
 from spfde_exp.files import read_json, whole_rows
-from spfde_exp.launch.jobs import settings
+from spfde_exp.jobs import settings
 from spfde_exp.store import SWEEPS, RunFolder
 
 RECENT = 5  # epochs whose median tells the speed: freezing makes the early ones slower

@@ -4,7 +4,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from spfde_exp.config import known_keys
-from spfde_exp.launch.jobs import sweep_files
+from spfde_exp.jobs import sweep_files
 from spfde_exp.launch.sweepfile import load_sweep
 from spfde_exp.options import OptionSource, folder
 from spfde_exp.schema import CHOICES

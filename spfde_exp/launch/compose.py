@@ -18,8 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from spfde_exp.config import resolve
+from spfde_exp.jobs import Unavailable, sweep_files
 from spfde_exp.launch.available import unavailable
-from spfde_exp.launch.jobs import Unavailable, sweep_files
 from spfde_exp.options import RATIO_GROUPS, OptionSource
 from spfde_exp.schema import Config
 

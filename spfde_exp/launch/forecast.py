@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from spfde_exp.config import signature
+from spfde_exp.jobs import Unavailable, settings, sweep_files
 from spfde_exp.launch.board import sweep_left
 from spfde_exp.launch.estimate import Pace, epochs_done, expected_paces
-from spfde_exp.launch.jobs import Unavailable, settings, sweep_files
 from spfde_exp.launch.slots import Slot
 from spfde_exp.launch.sweepfile import cell_number, load_sweep, sweep_names
 from spfde_exp.schema import Config

@@ -11,7 +11,7 @@ from spfde_exp.claim import Taken
 from spfde_exp.config import signature
 from spfde_exp.errors import UserError
 from spfde_exp.files import writable_dir
-from spfde_exp.launch.jobs import Unavailable, settings
+from spfde_exp.jobs import Unavailable, settings
 from spfde_exp.launch.record import SweepRecord
 from spfde_exp.launch.slots import Slot
 from spfde_exp.launch.table import closing_row, print_table

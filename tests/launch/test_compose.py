@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from spfde_exp.cli import one_line
 from spfde_exp.config import resolve
 from spfde_exp.errors import UserError
+from spfde_exp.jobs import Unavailable
 from spfde_exp.launch import compose as module
 from spfde_exp.launch.compose import compose_jobs
-from spfde_exp.launch.jobs import Unavailable
 from spfde_exp.launch.sweepfile import expand
 from spfde_exp.options import accept_numbers, folder
 

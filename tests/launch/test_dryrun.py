@@ -11,9 +11,9 @@ import pytest
 
 from spfde_exp import cli
 from spfde_exp.config import compose, signature
+from spfde_exp.jobs import Unavailable, settings, sweep_files
 from spfde_exp.launch import trial
 from spfde_exp.launch.dryrun import MOST_ROWS, dry_run
-from spfde_exp.launch.jobs import Unavailable, settings, sweep_files
 from spfde_exp.launch.slots import Slot
 from spfde_exp.launch.sweepfile import expand, load_sweep
 from spfde_exp.options import accept_numbers

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from spfde_exp.config import compose, signature
+from spfde_exp.jobs import Unavailable
 from spfde_exp.launch.inline import Inline
-from spfde_exp.launch.jobs import Unavailable
 from spfde_exp.launch.local import Local
 from spfde_exp.launch.sweep import SweepFailed, raise_if_failed, run_sweep
 from spfde_exp.store import RunFolder
