@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # 40 runs on a private Slurm that are put back, cancelled, preempted, cut off at their time limit and lose their node,
-# against the same runs trained locally, bit for bit. About 10 minutes on two cores.
+# against the same runs trained locally, bit for bit. About 8 minutes on two cores.
 #
 #   benchmarks/slurm.sh [--tiny] [--keep DIR]
 #
