@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from spfde_exp.failure import CANCELLED, TIME_LIMIT, Stopped
+from spfde_exp.failure import CANCELLED, Stopped
 from spfde_exp.locks import is_locked
 from spfde_exp.store import CANCEL, RunFolder
 
@@ -51,9 +51,6 @@ class StopWatch:
             return "cancelled by `runs cancel`", CANCELLED
         if self.lifeline is not None and not is_locked(self.lifeline):
             return "stopped, as its sweep is gone", None
-        end = os.environ.get("SLURM_JOB_END_TIME", "")
-        if end.isdigit() and time.time() > int(end) - 1:
-            return "stopped at the job's time limit", TIME_LIMIT
         return "interrupted" if name == "SIGINT" else f"stopped by {name}", None
 
     def _watch(self) -> None:

@@ -60,6 +60,8 @@ class Slurm:
 
     def slots(self, configs: Sequence[Config]) -> list[Slot]:
         """Refuse what this cluster cannot do; on which devices runs will be is not known here."""
+        if any(config.dry_run for config in configs):
+            return []  # a plan may be made on a machine that is no part of the cluster
         size = max_array_size() if shutil.which("sbatch") and shutil.which("srun") else None
         if size is None:
             raise UserError(

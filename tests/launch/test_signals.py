@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from spfde_exp.failure import CANCELLED, TIME_LIMIT, Stopped
+from spfde_exp.failure import CANCELLED, Stopped
 from spfde_exp.launch import signals
 from spfde_exp.launch.signals import StopWatch
 from spfde_exp.locks import FileLock
@@ -41,12 +41,6 @@ def test_a_sweep_that_is_gone(folder, tmp_path):
     lifeline.take()
     error = stopped(folder, lifeline.release, lifeline.path)
     assert (str(error), error.failure) == ("stopped, as its sweep is gone", None)
-
-
-def test_the_time_limit_of_a_slurm_job(folder, monkeypatch):
-    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time())))
-    error = stopped(folder, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    assert error.failure == TIME_LIMIT
 
 
 def test_a_second_signal_is_heard_only_if_the_first_was_lost(folder, monkeypatch):
