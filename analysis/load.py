@@ -70,7 +70,7 @@ def _read(folder: RunFolder) -> tuple[dict[str, Any], list[str]]:
     notes = []
     if signature(config) != folder.signature:
         notes.append(f"{folder.path}: its configuration is that of {signature(config)}; renamed or edited?")
-    summary, state, status = folder.summary() or {}, folder.state(), folder.json("status") or {}
+    summary, state, status = folder.summary() or {}, folder.state(), folder.status()
     accuracy: Any = summary.get("test_acc", math.nan)
     if status.get("state") == "done" and not summary:
         state = "torn"

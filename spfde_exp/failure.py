@@ -10,6 +10,8 @@ LOST_NODE = "lost_node"
 CANCELLED = "cancelled"
 BAD_INPUT = "bad_input"
 
+BY_CANCEL = "cancelled by `runs cancel`"  # what is told of CANCELLED
+
 # The others end the same way again: training is deterministic, and what is cancelled is not wanted.
 RETRIED = (OUT_OF_MEMORY, TIME_LIMIT, CRASH, LOST_NODE)
 

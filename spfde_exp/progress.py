@@ -119,7 +119,7 @@ class Reader:
 
     def _read(self, folder: RunFolder) -> RunProgress:
         meta = self._once(folder.file("meta.json"), lambda: folder.json("meta")) or {}
-        state, status, summary = folder.state(), folder.json("status") or {}, folder.summary() or {}
+        state, status, summary = folder.state(), folder.status(), folder.summary() or {}
         rows = last_rows(folder.file("metrics.jsonl"), RECENT)
         last = rows[-1] if rows else {}
         error = status.get("error")

@@ -61,6 +61,10 @@ class RunFiles:
         """The object in a JSON file of the run (`meta`, `plan`, `status`, `summary`), or None."""
         return read_json(self.file(f"{name}.json"))
 
+    def status(self) -> dict[str, Any]:
+        """What status.json says; empty where there is none."""
+        return self.json("status") or {}
+
     def summary(self) -> dict[str, Any] | None:
         """The summary of a finished run, else None."""
         return self.json("summary")

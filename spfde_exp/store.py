@@ -88,7 +88,7 @@ class RunFolder(RunFiles):
 
     def slurm_job(self) -> str | None:
         """Id of the Slurm job that trains this run, or is going to; None where none is in the queue."""
-        status = self.json("status") or {}
+        status = self.status()
         going = status.get("state") in ("pending", "running") and _in_queue(status)
         return str(status["slurm_job"]) if going else None
 
@@ -127,7 +127,7 @@ class RunFolder(RunFiles):
             if not again and (summary := self.summary()) is not None:
                 raise AlreadyDone(summary)
             self.bury()
-            attempt = int((self.json("status") or {}).get("attempt") or 0) + 1
+            attempt = int(self.status().get("attempt") or 0) + 1
             self.set_status("running", attempt=attempt, error=None, failure=None, **more)
             stop = threading.Event()
             beat = threading.Thread(target=self._beat, args=(stop, claim), daemon=True)
@@ -153,7 +153,7 @@ class RunFolder(RunFiles):
             claim.release()
 
     def _claim(self) -> Claim:
-        status = self.json("status") or {}
+        status = self.status()
         unclaimed = status.get("host") != socket.gethostname() and not any(self.path.glob(".owner.*"))
         if unclaimed and self.state() == "running":  # an older version of this software trains it
             raise Taken(self.signature, status)
@@ -162,7 +162,7 @@ class RunFolder(RunFiles):
     def stopped(self, reason: str, failure: str | None) -> None:
         """Say why a process ended that was stopped before it could own the run."""
         with suppress(UserError), self.locked():
-            if (self.json("status") or {}).get("state") == "pending":
+            if self.status().get("state") == "pending":
                 self.set_status("failed" if failure == CANCELLED else "pending", error=reason, failure=failure)
                 if failure == CANCELLED:
                     self.file(CANCEL).unlink(missing_ok=True)
@@ -173,7 +173,7 @@ class RunFolder(RunFiles):
         Args:
             failure: its class; None looks for what Slurm knows, and takes `CRASH` where that is nothing.
         """
-        status = self.json("status") or {}
+        status = self.status()
         if status.get("state") == "running":
             known = None if failure else self.slurm_ending()
             failure, error = known or (failure or CRASH, error)
@@ -182,7 +182,7 @@ class RunFolder(RunFiles):
     def judge(self, state: str, failure: str, error: str) -> None:
         """Say of the last attempt what its process could not know; call it under the lock."""
         self.bury(failure, error)
-        status = self.json("status") or {}
+        status = self.status()
         history = list(status.get("history") or [])
         if history and history[-1].get("attempt") == status.get("attempt"):
             history[-1] = {**history[-1], "state": state, "failure": failure}
@@ -190,14 +190,14 @@ class RunFolder(RunFiles):
 
     def slurm_ending(self) -> Ending | None:
         """Why Slurm ended the job of the last attempt; None where it did not, or nothing tells."""
-        status = self.json("status") or {}
+        status = self.status()
         if not (job := status.get("slurm_job")):
             return None
         log = self.path.parent / SWEEPS / str(status.get("sweep")) / SLURM_LOGS / f"{job}_0_log.out"
         return ending(log, job, previous=job == slurm_job())
 
     def _end(self, state: str, error: str | None, failure: str | None) -> None:
-        status = self.json("status") or {}
+        status = self.status()
         ended = {"attempt": status.get("attempt"), "host": status.get("host"), "state": state, "failure": failure}
         history = [*(status.get("history") or []), ended]
         self.set_status(state, error=error, failure=failure, history=history)

@@ -1,5 +1,6 @@
 """What Hydra discovers: config sources, launchers and the sweeper. The work is done in spfde_exp."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,9 @@ class _SweepLauncher(Launcher):
     def __init__(self, **options: Any) -> None:
         self.options = options
 
+    @abstractmethod
     def engine(self) -> "Engine":
         """What trains the runs."""
-        raise NotImplementedError
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.config = hydra_context, config

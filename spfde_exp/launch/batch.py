@@ -20,7 +20,7 @@ from submitit.helpers import DelayedSubmission
 
 from spfde_exp.claim import STALE_S, slurm_job
 from spfde_exp.errors import UserError
-from spfde_exp.failure import BAD_INPUT, CANCELLED, CRASH, LOST_NODE, OUT_OF_MEMORY, RETRIED, TIME_LIMIT
+from spfde_exp.failure import BAD_INPUT, BY_CANCEL, CANCELLED, CRASH, LOST_NODE, OUT_OF_MEMORY, RETRIED, TIME_LIMIT
 from spfde_exp.launch.job import Order
 from spfde_exp.launch.oom import oom_kills
 from spfde_exp.locks import FileLock
@@ -116,7 +116,7 @@ class Attempt:
     def _start_some(self) -> None:
         for place in list(self.waiting):
             folder = self._folder(place)
-            status = folder.json("status") or {}
+            status = folder.status()
             taken, ours = folder.state() == "running", status.get("slurm_job") == self.job
             here = status.get("host") == socket.gethostname()
             if taken and ours and here and time.time() < self.began + STALE_S:
@@ -170,7 +170,7 @@ class Attempt:
             _drop(folder)
         elif state != "running" and state != "failed" and code not in STOPPED:
             _judge(folder, "failed", *self._reason(folder, code, out_of_memory))
-        status = folder.json("status") or {}
+        status = folder.status()
         log.warning("run %s: status %d, %s %s", folder.signature, code, status.get("state"), status.get("error"))
         if status.get("failure") in RETRIED and self.tries[place] <= self.batch.retries:
             self.waiting.append(place)
@@ -261,7 +261,7 @@ def _judge(folder: RunFolder, state: str, failure: str, error: str) -> None:
 
 
 def _drop(folder: RunFolder) -> None:
-    _judge(folder, "failed", CANCELLED, "cancelled by `runs cancel`")
+    _judge(folder, "failed", CANCELLED, BY_CANCEL)
     folder.file(CANCEL).unlink(missing_ok=True)
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from spfde_exp.failure import CANCELLED, Stopped
+from spfde_exp.failure import BY_CANCEL, CANCELLED, Stopped
 from spfde_exp.launch.signals import StopWatch
-from spfde_exp.launch.slots import Slot, find_slots
+from spfde_exp.launch.slots import Slot, check_devices, find_slots
 from spfde_exp.launch.sweep import Outcome, RunFailed, Sweep
 from spfde_exp.schema import Config
 from spfde_exp.store import CANCEL
@@ -17,10 +17,7 @@ class Inline:
 
     def slots(self, configs: Sequence[Config]) -> list[Slot]:
         """This process, with all that the machine has."""
-        from spfde_exp.train.device import choose_device
-
-        for config in configs:
-            choose_device(config.device)
+        check_devices(configs)
         return find_slots(configs[0].device, 1, 1)
 
     def launch(self, sweep: Sweep) -> dict[str, Outcome]:
@@ -32,7 +29,7 @@ class Inline:
             try:
                 with StopWatch(run.folder):
                     if run.folder.file(CANCEL).exists():
-                        raise Stopped("cancelled by `runs cancel`", CANCELLED)
+                        raise Stopped(BY_CANCEL, CANCELLED)
                     outcomes[run.name] = train(run.config, run.overrides, {"sweep": sweep.record.id})
             except Stopped as stopped:
                 run.folder.stopped(str(stopped), stopped.failure)

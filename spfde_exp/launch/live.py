@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
@@ -17,6 +17,9 @@ from spfde_exp.launch.board import Total, board, combined_pace, sweep_left, tell
 from spfde_exp.launch.table import duration
 from spfde_exp.progress import Reader, RunProgress
 from spfde_exp.store import RunFolder
+
+if TYPE_CHECKING:
+    from spfde_exp.launch.sweep import Sweep
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +65,13 @@ class LiveTable:
         console = Console(stderr=True)
         if console.is_terminal and not console.is_dumb_terminal:
             self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
+
+    @classmethod
+    def of(cls, sweep: "Sweep", slots: int) -> "LiveTable":
+        """The table of a sweep that trains `slots` runs at once."""
+        labels = {run.name: run.label for run in sweep.runs}
+        epochs = {run.name: run.config.epochs for run in sweep.runs}
+        return cls([run.folder for run in sweep.runs], labels, epochs, slots, sweep.expected_s)
 
     def __enter__(self) -> "LiveTable":
         if self._live:

@@ -6,7 +6,7 @@ from spfde_exp.errors import UserError
 from spfde_exp.launch.live import LiveTable
 from spfde_exp.launch.pool import Pool, Task
 from spfde_exp.launch.sharing import SharedSlots
-from spfde_exp.launch.slots import Slot, find_slots
+from spfde_exp.launch.slots import Slot, check_devices, find_slots
 from spfde_exp.launch.sweep import Outcome, Sweep
 from spfde_exp.schema import Config
 
@@ -32,20 +32,14 @@ class Local:
 
     def slots(self, configs: Sequence[Config]) -> list[Slot]:
         """The slots for some runs, which share their `device`."""
-        from spfde_exp.train.device import choose_device
-
-        for config in configs:
-            choose_device(config.device)
+        check_devices(configs)
         return find_slots(configs[0].device, self.count, len(configs), self.runs_per_device)
 
     def launch(self, sweep: Sweep) -> dict[str, Outcome]:
         """Train every run of `sweep.todo`, longest first."""
         outcomes: dict[str, Outcome] = {}
         tasks = [Task(run.folder, run.overrides, run.config.force, self.retries) for run in sweep.todo]
-        folders, labels = [run.folder for run in sweep.runs], {run.name: run.label for run in sweep.runs}
-        epochs = {run.name: run.config.epochs for run in sweep.runs}
-        found = self.slots([run.config for run in sweep.todo])
-        live = LiveTable(folders, labels, epochs, len(found), sweep.expected_s)
-        with SharedSlots(sweep.record.id, found) as slots, live:
+        live = LiveTable.of(sweep, len(sweep.slots))
+        with SharedSlots(sweep.record.id, sweep.slots) as slots, live:
             Pool(tasks, slots, sweep.record, outcomes, live.update).run()
         return outcomes

@@ -12,7 +12,7 @@ from typing import Any
 import submitit
 
 from spfde_exp.errors import UserError
-from spfde_exp.failure import BAD_INPUT, CANCELLED, CRASH, RETRIED
+from spfde_exp.failure import BAD_INPUT, BY_CANCEL, CANCELLED, CRASH, RETRIED
 from spfde_exp.launch.job import Order, run_job
 from spfde_exp.launch.record import SweepRecord
 from spfde_exp.launch.sharing import SharedSlots
@@ -177,9 +177,9 @@ class Pool:
 
     def _drop(self, task: Task) -> None:
         with suppress(UserError), task.folder.locked():
-            task.folder.set_status("failed", error="cancelled by `runs cancel`", failure=CANCELLED)
+            task.folder.set_status("failed", error=BY_CANCEL, failure=CANCELLED)
             task.folder.file(CANCEL).unlink(missing_ok=True)
-        self._report(task, RunFailed("cancelled by `runs cancel`"))
+        self._report(task, RunFailed(BY_CANCEL))
 
     def _look_elsewhere(self) -> None:
         if time.monotonic() - self._looked < ELSEWHERE_S:
@@ -195,7 +195,7 @@ class Pool:
             if (summary := folder.summary()) is not None:
                 self._report(task, objective(summary))
             elif folder.state() == "failed":  # just now, by whoever else was asked for it
-                self._report(task, RunFailed(str((folder.json("status") or {}).get("error"))))
+                self._report(task, RunFailed(str(folder.status().get("error"))))
             else:
                 self.waiting.insert(0, task)
 
@@ -234,7 +234,7 @@ def _answer(job: "submitit.Job[Any]") -> tuple[str | None, str]:
 
 def _why(folder: RunFolder, told: str) -> tuple[str | None, str]:
     """Class and words of what ended a run; put down in its status, where its process did not."""
-    status = folder.json("status") or {}
+    status = folder.status()
     if status.get("error") and status.get("state") in ("failed", "pending"):
         return status.get("failure"), str(status["error"])
     failure, reason = CRASH, told or f"its process was killed: see {folder.file('submitit')}"

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from spfde_exp.failure import CANCELLED, Stopped
+from spfde_exp.failure import BY_CANCEL, CANCELLED, Stopped
 from spfde_exp.locks import is_locked
 from spfde_exp.store import CANCEL, RunFolder
 
@@ -44,19 +44,20 @@ class StopWatch:
         again = time.monotonic() - self._when > AGAIN_S  # the first was lost in code that passes over exceptions
         if again and not self._over.is_set():
             self._when = time.monotonic()
-            raise Stopped(*self._reason(signal.Signals(number).name))
+            name = "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
+            raise Stopped(*(self._asked() or (name, None)))
 
-    def _reason(self, name: str) -> tuple[str, str | None]:
+    def _asked(self) -> tuple[str, str | None] | None:
+        """Why the run is to stop, in words and with its class; None where nobody asks for it."""
         if self.folder.file(CANCEL).exists():
-            return "cancelled by `runs cancel`", CANCELLED
+            return BY_CANCEL, CANCELLED
         if self.lifeline is not None and not is_locked(self.lifeline):
             return "stopped, as its sweep is gone", None
-        return "interrupted" if name == "SIGINT" else f"stopped by {name}", None
+        return None
 
     def _watch(self) -> None:
         while not self._over.wait(WATCH_S):
-            gone = self.lifeline is not None and not is_locked(self.lifeline)
-            if gone or self.folder.file(CANCEL).exists():
+            if self._asked() is not None:
                 os.kill(os.getpid(), signal.SIGTERM)  # handled in the main thread
                 if not self._over.wait(GRACE_S):
                     os._exit(128 + signal.SIGTERM)

@@ -1,10 +1,12 @@
 """How many runs this machine takes at once, and what each may use."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spfde_exp.errors import UserError
 from spfde_exp.machine import core_ids
+from spfde_exp.schema import Config
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,14 @@ def find_slots(device: str, count: int | str, runs: int, runs_per_device: int = 
         Slot(None, threads, tuple(names[place * threads : (place + 1) * threads]), packed=runs_per_device)
         for place in range(wanted)
     ]
+
+
+def check_devices(configs: Sequence[Config]) -> None:
+    """Raise UserError if a run asks for a device that this machine has not."""
+    from spfde_exp.train.device import choose_device
+
+    for device in {config.device for config in configs}:
+        choose_device(device)
 
 
 def _gpu_slot(gpu: str, place: int, threads: int, packed: int) -> Slot:

@@ -152,5 +152,5 @@ def _idle(run: Run) -> bool:
 def _mark(folder: RunFolder, job: str) -> None:
     """Put the job into the status of a run that has not begun."""
     with suppress(Taken), folder.locked():
-        if (folder.json("status") or {}).get("state") == "pending":
+        if folder.status().get("state") == "pending":
             folder.set_status("pending", slurm_job=job)

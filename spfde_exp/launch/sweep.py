@@ -62,12 +62,14 @@ class Sweep:
     Attributes:
         runs: all runs, done ones too.
         todo: those to train, longest first; their configurations are written down.
+        slots: where they are to be trained, as the launcher says.
         expected_s: seconds that a run will take, by signature, where past runs tell.
         record: the sweep's record.
     """
 
     runs: tuple[Run, ...]
     todo: tuple[Run, ...]
+    slots: tuple[Slot, ...]
     expected_s: Mapping[str, float]
     record: SweepRecord
 
@@ -113,10 +115,12 @@ def run_sweep(jobs: Sequence[Job], launcher: Launcher) -> list[Outcome]:
     outcomes: dict[str, Outcome] = {}
     outcomes |= {run.name: accuracy for run in runs.values() if (accuracy := _finished(run)) is not None}
     todo = [run for run in runs.values() if run.name not in outcomes]
-    order, expected_s = _plan(todo, launcher) if todo else ([], {})
+    slots = tuple(launcher.slots([run.config for run in todo])) if todo else ()
+    order, expected_s = _plan(todo, slots) if todo else ([], {})
     log.info("%s", _begin(jobs, len(runs), len(outcomes)))
     if todo:
-        sweep = _submit(list(runs.values()), order, expected_s, launcher.name)
+        record = _submit(order, launcher.name)
+        sweep = Sweep(tuple(runs.values()), tuple(order), slots, expected_s, record)
         try:
             outcomes |= launcher.launch(sweep)
         finally:
@@ -183,7 +187,7 @@ def _finished(run: Run) -> float | None:
     return None if summary is None or run.config.force else objective(summary)
 
 
-def _plan(todo: Sequence[Run], launcher: Launcher) -> tuple[list[Run], dict[str, float]]:
+def _plan(todo: Sequence[Run], slots: Sequence[Slot]) -> tuple[list[Run], dict[str, float]]:
     """The runs, longest first, and the seconds that they will take where that is known.
 
     Every run is planned and its data found, so that bad input stops a sweep before it starts.
@@ -191,7 +195,6 @@ def _plan(todo: Sequence[Run], launcher: Launcher) -> tuple[list[Run], dict[str,
     from spfde_exp.launch.estimate import longest_first
     from spfde_exp.run import load_data
 
-    slots = launcher.slots([run.config for run in todo])
     order, seconds = longest_first([run.config for run in todo], slots[0] if slots else None)
     for config in {astuple(run.config.dataset): run.config for run in todo}.values():
         load_data(config)
@@ -201,7 +204,7 @@ def _plan(todo: Sequence[Run], launcher: Launcher) -> tuple[list[Run], dict[str,
     return [todo[index] for index in order], expected_s
 
 
-def _submit(runs: Sequence[Run], todo: Sequence[Run], expected_s: Mapping[str, float], launcher: str) -> Sweep:
+def _submit(todo: Sequence[Run], launcher: str) -> SweepRecord:
     """Write down what will be trained: later edits of conf/ or of the command change nothing."""
     record = SweepRecord.write(Path(todo[0].config.runs_dir), launcher, {run.name: run.label for run in todo})
     for run in todo:
@@ -212,4 +215,4 @@ def _submit(runs: Sequence[Run], todo: Sequence[Run], expected_s: Mapping[str, f
             run.folder.file(CANCEL).unlink(missing_ok=True)
             run.folder.write_config(asdict(run.config))
             run.folder.set_status("pending", error=None, failure=None, sweep=record.id, slurm_job=None)
-    return Sweep(tuple(runs), tuple(todo), expected_s, record)
+    return record

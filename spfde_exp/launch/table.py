@@ -30,7 +30,7 @@ def closing_row(folder: RunFolder, label: str, outcome: float | Exception | None
     """Signature, label, state with the failure's class, accuracy, FLOPs, saving, average memory and time of a run."""
     summary, state = folder.summary(), folder.state()
     if isinstance(outcome, Exception) or summary is None:
-        failure = (folder.json("status") or {}).get("failure") if state == "failed" else None
+        failure = folder.status().get("failure") if state == "failed" else None
         return [folder.signature, label, f"{state}: {failure}" if failure else state, "", "", "", "", ""]
     return [
         folder.signature,

@@ -21,10 +21,8 @@ def wait_for(sweep: Sweep, slots: int) -> dict[str, Outcome]:
     Returns:
         By signature the accuracy in percent, or what went wrong.
     """
-    labels = {run.name: run.label for run in sweep.runs}
-    epochs = {run.name: run.config.epochs for run in sweep.runs}
     going = list(sweep.todo)
-    with LiveTable([run.folder for run in sweep.runs], labels, epochs, slots, sweep.expected_s) as live:
+    with LiveTable.of(sweep, slots) as live:
         while True:
             going = [run for run in going if not _over(run.folder)]
             running = [run.name for run in going if run.folder.state() == "running"]
@@ -38,7 +36,7 @@ def wait_for(sweep: Sweep, slots: int) -> dict[str, Outcome]:
 def _over(folder: RunFolder) -> bool:
     if folder.summary() is not None and not (folder.config() or {}).get("force"):
         return True
-    status = folder.json("status") or {}
+    status = folder.status()
     job = status.get("slurm_job")
     waits = queued(job, since=float(status.get("heartbeat") or 0)) is not False if job else False
     return not waits and folder.state() not in ("running", "pending")
@@ -51,8 +49,8 @@ def _outcome(run: Run) -> Outcome:
     with suppress(UserError), folder.locked():
         folder.bury()
         known = folder.slurm_ending()
-        if (folder.json("status") or {}).get("state") == "pending" and known is not None and known.failure is not None:
+        if folder.status().get("state") == "pending" and known is not None and known.failure is not None:
             folder.judge("failed", known.failure, known.error)
-    status = folder.json("status") or {}
+    status = folder.status()
     job = status.get("slurm_job")
     return RunFailed(str(status.get("error") or f"its Slurm job {job} has left the queue before it was done"))

@@ -11,13 +11,12 @@ from contextlib import suppress
 
 from spfde_exp.claim import Taken
 from spfde_exp.errors import UserError
-from spfde_exp.failure import CANCELLED
+from spfde_exp.failure import BY_CANCEL, CANCELLED
 from spfde_exp.progress import GOING, Reader, RunProgress
 from spfde_exp.selection import Filters, add_filters, counted, filters, none_pass, select
 from spfde_exp.store import CANCEL, RunFolder
 
 WAIT_S = 10.0  # what running runs get to stop in, before we say that they have not yet
-REASON = "cancelled by `runs cancel`"
 
 Chosen = list[tuple[RunFolder, RunProgress]]
 
@@ -98,10 +97,10 @@ def drop(folder: RunFolder) -> None:
         Taken: somebody trains it.
     """
     with folder.locked():
-        status = folder.json("status") or {}
+        status = folder.status()
         if folder.summary() is None and (status.get("state"), status.get("failure")) != ("failed", CANCELLED):
-            folder.bury(CANCELLED, REASON)
-            folder.set_status("failed", error=REASON, failure=CANCELLED)
+            folder.bury(CANCELLED, BY_CANCEL)
+            folder.set_status("failed", error=BY_CANCEL, failure=CANCELLED)
 
 
 def _wait(folders: list[RunFolder]) -> None:
@@ -118,5 +117,5 @@ def _wait(folders: list[RunFolder]) -> None:
 
 
 def _outcome(folder: RunFolder) -> str:
-    status = folder.json("status") or {}
+    status = folder.status()
     return "cancelled" if status.get("failure") == CANCELLED else folder.state()

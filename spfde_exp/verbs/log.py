@@ -42,7 +42,7 @@ def logs(folder: RunFolder) -> list[Path]:
     A Slurm job that ended before it came to the run has written elsewhere only, and more than this run's part.
     """
     found = sorted(folder.file("submitit").glob("*_log.out"), key=lambda path: path.stat().st_mtime_ns)
-    status = folder.json("status") or {}
+    status = folder.status()
     shared = (
         folder.path.parent / SWEEPS / str(status.get("sweep")) / SLURM_LOGS / f"{status.get('slurm_job')}_0_log.out"
     )
