@@ -13,12 +13,15 @@ from spfde_exp.rounding import kept_count
 from spfde_exp.sparse.schedule import SparsitySchedule
 
 
+State = tuple[int, tuple[float, ...]]  # frozen leading blocks; sparsity of each block, the last of what is in none
+
+
 @dataclass(frozen=True)
 class Phase:
-    """What all epochs of one trained sparsity and one frozen prefix have in common.
+    """What all epochs have in common in which the same blocks rest and every block is as sparse.
 
     Attributes:
-        kept: weights kept in each masked layer; a frozen layer rests at the target.
+        kept: weights kept in each masked layer.
         flops: training FLOPs of an epoch.
         memory: training memory.
     """
@@ -64,26 +67,43 @@ class RunPlan:
         return self.freeze.epochs
 
     @cached_property
-    def phases(self) -> dict[tuple[float, int], Phase]:
-        """Trained sparsity and frozen blocks -> phase, in the order of their first epochs."""
-        pairs = dict.fromkeys(zip(self.schedule.trained, self.freeze.frozen, strict=True))
-        return {pair: self._phase(*pair) for pair in pairs}
+    def states(self) -> tuple[State, ...]:
+        """What rests, and how sparse it is, in each epoch.
 
-    def _phase(self, trained: float, frozen: int) -> Phase:
-        kept, masked = {}, set(self.prunable)
-        for layer in self.layers:
-            if layer.name in masked:
-                resting = layer.block is not None and layer.block < frozen
-                kept[layer.name] = kept_count(layer.weights, self.schedule.target if resting else trained)
+        A block is pruned to the target as it freezes, and stays there: also when it wakes, until the first update in
+        which it takes part.
+        """
+        blocks, target = len(self.freeze.blocks), self.schedule.target
+        rested = [False] * blocks  # since the last update of this block
+        answer = []
+        for epoch, (depth, trained) in enumerate(zip(self.freeze.frozen, self.schedule.trained, strict=True)):
+            if epoch in self.schedule.updates:
+                rested[depth:] = [False] * (blocks - depth)
+            rested[:depth] = [True] * depth
+            answer.append((depth, (*(target if rest else trained for rest in rested), trained)))
+        return tuple(answer)
+
+    @cached_property
+    def phases(self) -> dict[State, Phase]:
+        """State -> phase, in the order of their first epochs."""
+        return {state: self._phase(*state) for state in dict.fromkeys(self.states)}
+
+    def _phase(self, frozen: int, sparsities: tuple[float, ...]) -> Phase:
+        masked = set(self.prunable)
+        kept = {
+            layer.name: kept_count(layer.weights, sparsities[-1 if layer.block is None else layer.block])
+            for layer in self.layers
+            if layer.name in masked
+        }
         flops = epoch_flops(self.layers, kept, frozen, self.examples - self.removed)
         return Phase(kept, flops, epoch_memory(self.layers, kept, frozen, self.batch_size, self.other_params))
 
     def phase(self, epoch: int) -> Phase:
         """The phase that `epoch` belongs to."""
-        return self.phases[self.schedule.trained[epoch], self.freeze.frozen[epoch]]
+        return self.phases[self.states[epoch]]
 
     def kept(self, epoch: int) -> dict[str, int]:
-        """Weights kept in each masked layer while `epoch` is trained; a frozen layer rests at the target."""
+        """Weights kept in each masked layer while `epoch` is trained."""
         return dict(self.phase(epoch).kept)
 
     def final_kept(self) -> dict[str, int]:
@@ -150,7 +170,7 @@ class RunPlan:
             "flops_reduction_total": 1 - (1 - freeze) * (1 - sieve),
             "inference_flops": forward_flops(self.layers, final),
             "memory_avg_bytes": sum(phase.memory.figure_4 for phase in epochs) / len(epochs),
-            "memory_min_bytes": epochs[-1].memory.figure_4,
+            "memory_min_bytes": min(phase.memory.figure_4 for phase in epochs),
             "memory_peak_predicted_bytes": self.peak_bytes,
             "memory_mest_bytes": mest_memory(self.layers, densest.kept),
         }
