@@ -66,7 +66,9 @@ def trainer_for(overrides: Sequence[str], dataset: Dataset, device: torch.device
     if frozen is not None:
         depths = (0, *[frozen] * (plan.epochs - 1))
         plan = replace(plan, freeze=FreezePlan(depths, plan.freeze.blocks, plan.freeze.shares))
-    return Trainer(config, plan, model, dataset.to(device), device)
+    trainer = Trainer(config, plan, model, dataset.to(device), device)
+    trainer.begin()
+    return trainer
 
 
 def wait(device: torch.device) -> None:

@@ -18,7 +18,8 @@ from spfde_exp.data.specs import SPECS
 from spfde_exp.errors import UserError
 from spfde_exp.freeze.published import published_t_freeze
 from spfde_exp.rounding import round_half_up, share_of
-from spfde_exp.schema import BOUNDS, CHOICES, Config
+from spfde_exp.schema import BOUNDS, CHOICES, Config, MethodConfig, Optim
+from spfde_exp.sieve.settings import resolve_sieve
 from spfde_exp.sparse.methods import METHODS
 
 SCHEMA_VERSION = 1
@@ -33,7 +34,20 @@ KINDS = {"integer": "a whole number", "float": "a number", "bool": "true or fals
 
 # Keys added after schema version 1 -> the value at which a run is what it was before the key existed. A key at
 # that value is left out of the identity, so that old signatures stay.
-NEUTRAL: dict[str, Any] = {"dataset.test_subset": None}
+NEUTRAL: dict[str, Any] = {
+    "sparsity.block": [4, 1],
+    "sparsity.explicit": None,
+    "sparsity.tolerance": 0.01,
+    **{f"method.{key.name}": key.default for key in fields(MethodConfig) if key.default is None},
+    "dataset.test_subset": None,
+    "optim.schedule": "cosine",
+    "optim.steps": [],
+    "optim.warmup_epochs": 0,
+    "optim.label_smoothing": 0.0,
+    "sieve.phase1_epochs": "auto",
+    "sieve.threshold": None,
+    "sieve.count": None,
+}
 
 _PARTS: dict[tuple[str, str], Any] = {}  # top-level key and its value as text -> the value converted
 
@@ -63,7 +77,7 @@ def typed(raw: DictConfig | Mapping[str, Any]) -> Config:
         config = to_schema(plain)
     except OmegaConfBaseException as error:
         raise UserError(explain(error)) from error
-    values = flatten(asdict(config))
+    values = {key: part for group, value in vars(config).items() for key, part in _keys(group, value).items()}
     for key, choices in CHOICES.items():
         if values[key] not in choices:
             raise UserError(f"{key}={values[key]} is unknown; allowed: {', '.join(choices)}")
@@ -77,6 +91,10 @@ def typed(raw: DictConfig | Mapping[str, Any]) -> Config:
     if config.method.name not in METHODS:
         raise UserError(f"method={config.method.name} is unknown; allowed: {', '.join(METHODS)}")
     return config
+
+
+def _keys(group: str, value: Any) -> dict[str, Any]:
+    return {f"{group}.{key}": part for key, part in vars(value).items()} if is_dataclass(value) else {group: value}
 
 
 def to_schema(plain: Mapping[Any, Any]) -> Config:
@@ -119,7 +137,6 @@ def resolve(raw: DictConfig | Mapping[str, Any]) -> Config:
     config.epochs, config.effort = max(1, share_of(config.epochs, config.effort)), 1.0
     config.sparsity.target = round(config.sparsity.target, 10)
     config.freeze.target = round(config.freeze.target, 10)
-    config.sieve.ratio = round(config.sieve.ratio, 10)
     if isinstance(config.sweep, dict):  # +sweep=A8,A9 as Hydra merges it
         config.sweep = list(config.sweep)
     if config.logger.name == "none":
@@ -132,32 +149,41 @@ def resolve(raw: DictConfig | Mapping[str, Any]) -> Config:
         config.freeze.scheme = "none"
     if config.freeze.scheme == "none":
         config.freeze.target = 0.0
-    if config.sieve.ratio == 0:
-        config.sieve.mode = "none"
-    if config.sieve.mode == "none":
-        config.sieve.ratio = 0.0
     _resolve_schedule(config)
     return config
 
 
 def _resolve_method(config: Config) -> None:
+    sparsity = config.sparsity
+    if not METHODS[config.method.name].sparse or sparsity.target == 0:
+        config.method.name, sparsity.target = "dense", 0.0
+        sparsity.scheme, sparsity.distribution, sparsity.tolerance = "unstructured", "uniform", 0.01
+        sparsity.prunable = CHOICES["sparsity.prunable"][0]
     method = METHODS[config.method.name]
-    if not method.sparse or config.sparsity.target == 0:
-        config.method.name, config.sparsity.target = "dense", 0.0
-        method = METHODS["dense"]
-    if not method.sparse:
-        config.method.init = "random"
-        config.sparsity.prunable = CHOICES["sparsity.prunable"][0]
-    if method.dynamic:
-        config.method.p = method.mutation_ratio(config.sparsity.target, config.method.p)
-    else:
-        config.method.p, config.method.importance_lambda = "auto", 0.0
+    if method.schemes and sparsity.scheme not in method.schemes:
+        free = ", ".join(name for name, other in METHODS.items() if other.sparse and not other.schemes)
+        raise UserError(
+            f"method={method.name} chooses single weights, so sparsity.scheme={sparsity.scheme} is impossible; "
+            f"allowed: {', '.join(method.schemes)}, or one of the methods {free}"
+        )
+    for key in fields(MethodConfig):
+        if key.name != "name" and key.name not in method.reads:
+            setattr(config.method, key.name, key.default)
+    if "p" in method.reads:
+        config.method.p = method.mutation_ratio(sparsity.target, config.method.p)
+    if method.own_densities and not method.dynamic:
+        sparsity.distribution = "uniform"  # what counts is the number of weights of all layers together
+    if sparsity.distribution != "explicit":
+        sparsity.explicit = None
+    if sparsity.scheme not in ("block", "hybrid"):
+        sparsity.block = [4, 1]
 
 
 def _resolve_schedule(config: Config) -> None:
-    dst, freeze, sieve = config.dst, config.freeze, config.sieve
+    dst, freeze = config.dst, config.freeze
     scale, every = config.epochs / dst.base_epochs, dst.every
-    sieve.every = every if sieve.every == "auto" else sieve.every
+    resolve_sieve(config.sieve, config.epochs, scale, every)
+    _resolve_optim(config.optim, config.epochs, scale)
     if freeze.scheme != "none":
         if freeze.t_freeze == "auto" and freeze.accounting == "flat":
             freeze.t_freeze = (
@@ -176,14 +202,20 @@ def _resolve_schedule(config: Config) -> None:
     dst.milestones = sorted(to_interval(epoch * scale, every) for epoch in dst.milestones)
     dst.stop = min(to_interval(dst.stop * scale, every), (config.epochs - 1) // every * every)
     dst.base_epochs = config.epochs
-    if not METHODS[config.method.name].dynamic:
+    if not METHODS[config.method.name].uses_dst:
         dst.milestones, dst.stop = [], 0
         if freeze.scheme == "none":
             dst.every = 1
     if freeze.scheme == "none":
         freeze.t_freeze, freeze.max_fraction, freeze.bn, freeze.accounting = "auto", 1.0, "eval", "flat"
-    if sieve.mode == "none":
-        sieve.update_ratio, sieve.every, sieve.never_learned = 0.0, "auto", "hardest"
+
+
+def _resolve_optim(optim: Optim, epochs: int, scale: float) -> None:
+    optim.warmup_epochs = min(round_half_up(optim.warmup_epochs * scale), epochs - 1)
+    if optim.schedule == "step":
+        optim.steps, optim.end_lr = sorted(optim.steps), 0.0
+    else:
+        optim.steps = []
 
 
 def to_interval(epoch: float, every: int) -> int:

@@ -16,10 +16,11 @@ from spfde_exp.freeze.solver import FreezeProblem, single_shot
 from spfde_exp.models import BUILDERS, build
 from spfde_exp.rounding import share_of
 from spfde_exp.run_plan import RunPlan
-from spfde_exp.schema import Config
-from spfde_exp.sieve.sizes import sieve_sizes
-from spfde_exp.sparse.distribution import uniform
+from spfde_exp.schema import Config, Optim
+from spfde_exp.sieve.plan import sieve_plan
+from spfde_exp.sparse.distribution import Distribution
 from spfde_exp.sparse.methods import METHODS
+from spfde_exp.sparse.scheme import layouts
 
 __all__ = ["RunPlan", "build_model", "make_plan", "train_size"]
 
@@ -61,7 +62,7 @@ def make_plan(config: Config, model: nn.Module | None = None) -> RunPlan:
     if model is not None:
         return _plan(config, profile(model, spec.shape, which))
     # Planned from a configuration without what plans do not depend on, so that such runs share one.
-    optim = replace(config.optim, lr=1.0, end_lr=0.0, momentum=0.0, weight_decay=0.0, nesterov=False)
+    optim = Optim(1.0, 0.0, momentum=0.0, weight_decay=0.0, nesterov=False, batch_size=config.optim.batch_size)
     part = replace(config, seed=0, precision="fp32", optim=optim)
     name = config.model.name
     key = (signature(part), METHODS[config.method.name], spec, BUILDERS.get(name))
@@ -86,28 +87,27 @@ def _plan(config: Config, model: Profile) -> RunPlan:
     schedule = method.schedule(
         config.epochs, config.sparsity.target, config.method.p, dst.every, dst.milestones, dst.stop
     )
-    uniform({name: model.weights[name] for name in model.prunable}, config.sparsity.target)
+    sparsity, prunable = config.sparsity, set(model.prunable)
+    shapes = {layer.name: layer.shape for layer in model.layers if layer.name in prunable}
+    units = layouts(shapes, sparsity.scheme, sparsity.block)
+    distribution = Distribution(units, sparsity.target, sparsity.distribution, sparsity.explicit)
+    distribution.check(sparsity.tolerance)
     freeze = FreezePlan.none(config.epochs, model.blocks, model.shares)
     if config.freeze.scheme == "single_shot":
         density = tuple(1 - s for s in schedule.trained) if config.freeze.accounting == "trained" else None
         problem = FreezeProblem(config.model.name, model.blocks, model.shares, config.epochs, dst.every, density)
         first = None if config.freeze.t_freeze == "auto" else int(config.freeze.t_freeze)
         freeze = _solved(problem, config.freeze.target, first, config.freeze.max_fraction)
-    removed, exchanged = sieve_sizes(examples, config.sieve.ratio, config.sieve.update_ratio)
-    if removed >= examples:
-        raise UserError(f"sieve={config.sieve.ratio:g} would leave none of {examples} examples; lower it")
+    sieve = sieve_plan(config.sieve, examples)
     return RunPlan(
         layers=model.layers,
-        prunable=model.prunable,
+        distribution=distribution,
         schedule=schedule,
         freeze=freeze,
-        examples=examples,
-        removed=removed,
-        exchanged=exchanged,
-        sieve_every=int(config.sieve.every) if config.sieve.mode != "none" else 0,
+        sieve=sieve,
         batch_size=config.optim.batch_size,
         other_params=model.other_params,
-        peak_bytes=model.peak_bytes(min(config.optim.batch_size, examples - removed)),
+        peak_bytes=model.peak_bytes(min(config.optim.batch_size, sieve.trained(0))),
     )
 
 

@@ -17,7 +17,7 @@ def share_of(units: int, share: float) -> int:
 
 
 @lru_cache(maxsize=1 << 16)  # plans ask for few layers at few sparsities, again and again
-def kept_count(units: int, sparsity: float) -> int:
+def kept_count(units: int | Decimal, sparsity: float) -> int:
     """Units that stay of `units` at a sparsity: (1 - sparsity) x units, rounded half up, in decimal arithmetic."""
     return _whole((1 - Decimal(str(sparsity))) * units)
 

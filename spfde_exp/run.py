@@ -101,7 +101,10 @@ def _train_owned(
     try:
         _train_epochs(folder, config, trainer, first, claim)
         save(folder, "model.pt", {"model": trainer.model.state_dict(), "masks": trainer.masks.state_dict()})
-        summary = _summary(folder, trainer, config)
+        realised = trainer.plan.realised(folder.metrics())
+        if trainer.plan.unknown:
+            folder.write_json("plan", trainer.plan.to_dict() | {"realised": realised.to_dict()})
+        summary = _summary(folder, trainer, config, realised)
         folder.write_json("meta", (folder.json("meta") or {}) | {"finished": time.time()})
         folder.write_json("summary", summary)
     except (KeyboardInterrupt, SystemExit):
@@ -139,6 +142,7 @@ def _train_epochs(folder: RunFolder, config: Config, trainer: Trainer, first: in
 def _resume(folder: RunFolder, trainer: Trainer, device: torch.device, threads: int) -> int:
     state = load_checkpoint(folder)
     if state is None:
+        trainer.begin()
         folder.truncate_metrics(0)
         return 0
     trainer.load_state_dict(state)
@@ -181,7 +185,7 @@ def _evaluate(trainer: Trainer, config: Config) -> dict[str, float]:
     return answer | {"eval_time_s": time.perf_counter() - start}
 
 
-def _summary(folder: RunFolder, trainer: Trainer, config: Config) -> dict[str, Any]:
+def _summary(folder: RunFolder, trainer: Trainer, config: Config, realised: RunPlan) -> dict[str, Any]:
     rows, counter = folder.metrics(), trainer.sieve.counter
     last = rows[-1]
     answer = {
@@ -190,9 +194,10 @@ def _summary(folder: RunFolder, trainer: Trainer, config: Config) -> dict[str, A
         "test_acc": last["test_acc"],
         "best_test_acc": max(row["test_acc"] for row in rows),
         "epochs": len(rows),
-        **trainer.plan.prediction(),
+        **realised.prediction(),
         "sparsity": trainer.masks.sparsity,
-        "train_flops": sum(row["epoch_flops"] for row in rows),
+        "train_flops": trainer.setup_flops + sum(row["epoch_flops"] for row in rows),
+        "setup_flops": trainer.setup_flops,
         "memory_peak_measured_bytes": max(row["memory_peak_bytes"] or 0 for row in rows),
         "epoch_time_mean_s": sum(row["epoch_time_s"] for row in rows) / len(rows),
         "train_time_s": sum(row["epoch_time_s"] for row in rows),

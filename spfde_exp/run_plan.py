@@ -1,7 +1,8 @@
 """Everything that will happen in a run, as data: sparsity, freezing and sieving schedules, and what they cost."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -9,16 +10,20 @@ from spfde_exp.cost.flops import dense_training_flops, epoch_flops, forward_flop
 from spfde_exp.cost.layers import Layer
 from spfde_exp.cost.memory import Memory, epoch_memory, mest_memory
 from spfde_exp.freeze.plan import FreezePlan
-from spfde_exp.rounding import kept_count
+from spfde_exp.sieve.plan import SievePlan
+from spfde_exp.sparse.distribution import Distribution
 from spfde_exp.sparse.schedule import SparsitySchedule
 
-
+# What depends on how many examples are removed.
+SIEVED = {
+    "train_flops", "train_flops_paper", "train_flops_simulated", "flops_reduction_sieve", "flops_reduction_total",
+}  # fmt: skip
 State = tuple[int, tuple[float, ...]]  # frozen leading blocks; sparsity of each block, the last of what is in none
 
 
 @dataclass(frozen=True)
 class Phase:
-    """What all epochs have in common in which the same blocks rest and every block is as sparse.
+    """What all epochs have in common in which the same blocks rest, every block is as sparse, and as many examples are trained.
 
     Attributes:
         kept: weights kept in each masked layer.
@@ -37,29 +42,28 @@ class RunPlan:
 
     Attributes:
         layers: every weight layer with its cost.
-        prunable: names of the masked layers; empty for dense training.
+        distribution: what each masked layer keeps at a sparsity; without layers for dense training.
         schedule: sparsity per epoch and its updates.
         freeze: frozen leading blocks per epoch.
-        examples: size of the training set, before sieving.
-        removed: examples left out by sieving at any time.
-        exchanged: examples exchanged at each sieve update.
-        sieve_every: epochs between two sieve updates; 0 without sieving.
+        sieve: examples per epoch.
         batch_size: examples per step.
         other_params: parameters that are no layer's weight (biases, BN), per block index or None.
         peak_bytes: predicted peak of live tensor bytes as PyTorch executes a step.
     """
 
     layers: tuple[Layer, ...]
-    prunable: tuple[str, ...]
+    distribution: Distribution
     schedule: SparsitySchedule
     freeze: FreezePlan
-    examples: int
-    removed: int
-    exchanged: int
-    sieve_every: int
+    sieve: SievePlan
     batch_size: int
     other_params: dict[int | None, int]
     peak_bytes: int
+
+    @property
+    def prunable(self) -> tuple[str, ...]:
+        """Names of the masked layers; empty for dense training."""
+        return tuple(self.distribution.layouts)
 
     @property
     def epochs(self) -> int:
@@ -84,23 +88,27 @@ class RunPlan:
         return tuple(answer)
 
     @cached_property
-    def phases(self) -> dict[State, Phase]:
-        """State -> phase, in the order of their first epochs."""
-        return {state: self._phase(*state) for state in dict.fromkeys(self.states)}
+    def phases(self) -> dict[tuple[State, int], Phase]:
+        """State and examples -> phase, in the order of their first epochs."""
+        return {key: self._phase(*key) for key in dict.fromkeys(map(self._key, range(self.epochs)))}
 
-    def _phase(self, frozen: int, sparsities: tuple[float, ...]) -> Phase:
+    def _key(self, epoch: int) -> tuple[State, int]:
+        return self.states[epoch], self.sieve.trained(epoch)
+
+    def _phase(self, state: State, examples: int) -> Phase:
+        frozen, sparsities = state
         masked = set(self.prunable)
         kept = {
-            layer.name: kept_count(layer.weights, sparsities[-1 if layer.block is None else layer.block])
+            layer.name: self.distribution.weights(layer.name, sparsities[-1 if layer.block is None else layer.block])
             for layer in self.layers
             if layer.name in masked
         }
-        flops = epoch_flops(self.layers, kept, frozen, self.examples - self.removed)
+        flops = epoch_flops(self.layers, kept, frozen, examples)
         return Phase(kept, flops, epoch_memory(self.layers, kept, frozen, self.batch_size, self.other_params))
 
     def phase(self, epoch: int) -> Phase:
         """The phase that `epoch` belongs to."""
-        return self.phases[self.states[epoch]]
+        return self.phases[self._key(epoch)]
 
     def kept(self, epoch: int) -> dict[str, int]:
         """Weights kept in each masked layer while `epoch` is trained."""
@@ -109,14 +117,14 @@ class RunPlan:
     def final_kept(self) -> dict[str, int]:
         """Weights kept in each masked layer at the end."""
         return {
-            layer.name: kept_count(layer.weights, self.schedule.target)
+            layer.name: self.distribution.weights(layer.name, self.schedule.target)
             for layer in self.layers
             if layer.name in self.prunable
         }
 
     def sieve_updates(self) -> range:
         """Epochs at whose start the partial training set has just changed."""
-        return range(self.sieve_every, self.epochs, self.sieve_every) if self.sieve_every else range(0)
+        return self.sieve.updates(self.epochs)
 
     def epoch_flops(self, epoch: int) -> int:
         """Predicted training FLOPs of one epoch."""
@@ -131,16 +139,29 @@ class RunPlan:
 
         Frozen blocks and sieved examples are saved, masked weights are not.
         """
-        depths, examples = Counter(self.freeze.frozen[first:]), self.examples - self.removed
-        return sum(count * epoch_flops(self.layers, {}, depth, examples) for depth, count in depths.items())
+        found = Counter((self.freeze.frozen[epoch], self.sieve.trained(epoch)) for epoch in range(first, self.epochs))
+        return sum(count * epoch_flops(self.layers, {}, *key) for key, count in found.items())
 
     def memory(self, epoch: int) -> Memory:
         """Predicted training memory during one epoch."""
         return self.phase(epoch).memory
 
     def prediction(self) -> dict[str, Any]:
-        """What the run will cost, with the keys of summary.json."""
+        """What the run will cost, with the keys of summary.json.
+
+        Where only training tells, ``unknown`` names the keys whose values are but bounds: as if nothing more were
+        saved than is certain.
+        """
         return dict(self._prediction)
+
+    @property
+    def unknown(self) -> list[str]:
+        """Keys of the prediction that only training tells, sorted."""
+        return [] if self.sieve.known else sorted(SIEVED)
+
+    def realised(self, rows: Sequence[Mapping[str, Any]]) -> "RunPlan":
+        """The plan as it came out, from all rows of metrics.jsonl: nothing in it is unknown."""
+        return replace(self, sieve=self.sieve.realised(rows[-1]["train_examples"]))
 
     @cached_property
     def _prediction(self) -> dict[str, Any]:
@@ -149,10 +170,10 @@ class RunPlan:
         params = sum(weights.values()) + sum(self.other_params.values())
         masked = sum(weights[name] for name in self.prunable)
         active = params - masked + sum(final.values())
-        dense = dense_training_flops(self.layers, self.examples, self.epochs)
+        dense = dense_training_flops(self.layers, self.sieve.examples, self.epochs)
         freeze = self.freeze.reduction()
         density = [1 - sparsity for sparsity in self.schedule.trained]
-        sieve = self.removed / self.examples
+        sieve = self.sieve.reduction([1.0] * self.epochs)
         densest = max(self.phases.values(), key=lambda phase: sum(phase.kept.values()))
         epochs = [self.phase(epoch) for epoch in range(self.epochs)]
         return {
@@ -163,7 +184,9 @@ class RunPlan:
             "train_flops": self.train_flops(),
             "train_flops_dense": dense,
             "train_flops_simulated": self.simulated_flops(),
-            "train_flops_paper": paper_training_flops(dense, self.schedule.mean_density, freeze, sieve),
+            "train_flops_paper": paper_training_flops(
+                dense, self.schedule.mean_density, freeze, self.sieve.reduction(density)
+            ),
             "flops_reduction_freeze": freeze,
             "flops_reduction_freeze_trained": self.freeze.reduction(density),
             "flops_reduction_sieve": sieve,
@@ -173,6 +196,7 @@ class RunPlan:
             "memory_min_bytes": min(phase.memory.figure_4 for phase in epochs),
             "memory_peak_predicted_bytes": self.peak_bytes,
             "memory_mest_bytes": mest_memory(self.layers, densest.kept),
+            **({"unknown": self.unknown} if self.unknown else {}),
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -189,9 +213,9 @@ class RunPlan:
                 "layers": self.final_kept(),
             },
             "sieve": {
-                "examples": self.examples,
-                "removed": self.removed,
-                "exchanged": self.exchanged,
+                "examples": self.sieve.examples,
+                "removed": self.sieve.removed if self.sieve.known else None,
+                "exchanged": self.sieve.exchanged,
                 "updates": list(self.sieve_updates()),
             },
             "memory": {

@@ -25,10 +25,25 @@ class DatasetConfig:
 
 @dataclass
 class MethodConfig:
+    """`Method.reads` says which of these matter to a method; the others rest at the values below."""
+
     name: str
     init: str = "random"
     p: Any = "auto"
     importance_lambda: float = 0.0
+    drop: float | None = None
+    decay: str | None = None
+    every_epochs: int | None = None
+    every_steps: Any = None
+    phases: list[float] | None = None
+    until: float | None = None
+    threshold: float | None = None
+    temperature: Any = None
+    l1: float | None = None
+    examples: int | None = None
+    per_class: int | None = None
+    rounds: int | None = None
+    rewind_epochs: int | None = None
 
 
 @dataclass
@@ -37,6 +52,9 @@ class Sparsity:
     scheme: str
     distribution: str
     prunable: str
+    block: list[int] = field(default_factory=lambda: [4, 1])
+    explicit: Any = None
+    tolerance: float = 0.01
 
 
 @dataclass
@@ -53,9 +71,12 @@ class Freeze:
 class SieveConfig:
     mode: str
     ratio: float
-    update_ratio: float
-    every: Any
-    never_learned: str
+    update_ratio: float = 0.0
+    every: Any = "auto"
+    never_learned: str = "hardest"
+    phase1_epochs: Any = "auto"
+    threshold: int | None = None
+    count: int | None = None
 
 
 @dataclass
@@ -66,6 +87,10 @@ class Optim:
     weight_decay: float
     nesterov: bool
     batch_size: int
+    schedule: str = "cosine"
+    steps: list[float] = field(default_factory=lambda: [0.5, 0.75])
+    warmup_epochs: int = 0
+    label_smoothing: float = 0.0
 
 
 @dataclass
@@ -113,14 +138,15 @@ class Config:
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "method.init": ("random", "magnitude"),
-    "sparsity.scheme": ("unstructured",),
-    "sparsity.distribution": ("uniform",),
+    "sparsity.scheme": ("unstructured", "filter", "channel", "block", "pattern", "hybrid"),
+    "sparsity.distribution": ("uniform", "er", "erk", "proportional", "explicit"),
     "sparsity.prunable": ("convs_but_first", "block_3x3"),
     "freeze.scheme": ("none", "single_shot"),
     "freeze.bn": ("eval", "train"),
     "freeze.accounting": ("flat", "trained"),
-    "sieve.mode": ("none", "circular"),
+    "sieve.mode": ("none", "circular", "two_phase"),
     "sieve.never_learned": ("hardest", "zero"),
+    "optim.schedule": ("cosine", "step"),
     "logger.name": ("wandb", "none"),
     "logger.mode": ("offline", "online", "disabled"),
     "precision": ("fp32", "tf32", "bf16"),
@@ -135,18 +161,52 @@ BOUNDS: dict[str, tuple[str, Any]] = {
     "dataset.pad": ("a whole number from 0", lambda v: v >= 0),
     "method.p": ("auto or a number above 0 and below 1", lambda v: v == "auto" or _real(v) and 0 < v < 1),
     "method.importance_lambda": ("a number from 0", lambda v: v >= 0),
+    "method.drop": ("a number above 0 and below 1", lambda v: v is None or 0 < v < 1),
+    "method.decay": ("constant or cosine", lambda v: v in (None, "constant", "cosine")),
+    "method.every_epochs": ("a whole number above 0", lambda v: v is None or v > 0),
+    "method.every_steps": (
+        "a whole number above 0, or one for each of method.phases",
+        lambda v: v is None or _whole(v) and v > 0 or isinstance(v, list) and all(_whole(n) and n > 0 for n in v),
+    ),
+    "method.phases": (
+        "rising shares of training from 0 below 1",
+        lambda v: v is None or v == sorted(v) and all(0 <= part < 1 for part in v) and v[:1] == [0],
+    ),
+    "method.until": ("a number above 0 up to 1", lambda v: v is None or 0 < v <= 1),
+    "method.threshold": ("a number above 0", lambda v: v is None or v > 0),
+    "method.temperature": (
+        "a number above 0, or one from 0 for each of method.phases",
+        lambda v: v is None or _real(v) and v > 0 or isinstance(v, list) and all(_real(t) and t >= 0 for t in v),
+    ),
+    "method.l1": ("a number from 0", lambda v: v is None or v >= 0),
+    "method.examples": ("a whole number above 0", lambda v: v is None or v > 0),
+    "method.per_class": ("a whole number above 0", lambda v: v is None or v > 0),
+    "method.rounds": ("a whole number above 0", lambda v: v is None or v > 0),
+    "method.rewind_epochs": ("a whole number from 0", lambda v: v is None or v >= 0),
     "sparsity.target": ("a number from 0 up to, not including, 1", lambda v: 0 <= v < 1),
+    "sparsity.block": ("two whole numbers above 0, such as [4,1]", lambda v: len(v) == 2 and min(v) > 0),
+    "sparsity.explicit": (
+        "a sparsity from 0 below 1 for each kernel size, such as {3x3:0.95,1x1:0.85}",
+        lambda v: v is None or isinstance(v, dict) and all(_real(s) and 0 <= s < 1 for s in v.values()),
+    ),
+    "sparsity.tolerance": ("a number from 0 to 1", lambda v: 0 <= v <= 1),
     "freeze.target": ("a number from 0 up to, not including, 1", lambda v: 0 <= v < 1),
     "freeze.t_freeze": ("auto or a whole number above 0", lambda v: v == "auto" or _whole(v) and v > 0),
     "freeze.max_fraction": ("a number above 0 up to 1", lambda v: 0 < v <= 1),
     "sieve.ratio": ("a number from 0 up to, not including, 1", lambda v: 0 <= v < 1),
     "sieve.update_ratio": ("a number from 0 to 1", lambda v: 0 <= v <= 1),
     "sieve.every": ("auto or a whole number above 0", lambda v: v == "auto" or _whole(v) and v > 0),
+    "sieve.phase1_epochs": ("auto or a whole number above 0", lambda v: v == "auto" or _whole(v) and v > 0),
+    "sieve.threshold": ("null or a whole number from 0 to 32766", lambda v: v is None or 0 <= v < 2**15 - 1),
+    "sieve.count": ("null or a whole number above 0", lambda v: v is None or v > 0),
     "optim.lr": ("a number above 0", lambda v: v > 0),
     "optim.end_lr": ("a number from 0", lambda v: v >= 0),
     "optim.momentum": ("a number from 0 up to, not including, 1", lambda v: 0 <= v < 1),
     "optim.weight_decay": ("a number from 0", lambda v: v >= 0),
     "optim.batch_size": ("a whole number above 0", lambda v: v > 0),
+    "optim.steps": ("a list of numbers above 0 and below 1", lambda v: all(0 < step < 1 for step in v)),
+    "optim.warmup_epochs": ("a whole number from 0", lambda v: v >= 0),
+    "optim.label_smoothing": ("a number from 0 up to, not including, 1", lambda v: 0 <= v < 1),
     "logger.timeout_s": ("a number of seconds above 0", lambda v: v > 0),
     "dst.every": ("a whole number above 0", lambda v: v > 0),
     "dst.milestones": ("a list of whole numbers from 0", lambda v: all(m >= 0 for m in v)),

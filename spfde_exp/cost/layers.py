@@ -21,6 +21,7 @@ class Layer:
         positions: how often each weight is used per example; weights x positions = MACs.
         outputs: output elements per example.
         rows: filters or output features, for the row index of CSR.
+        shape: shape of the weight, filters first.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Layer:
     positions: int
     outputs: int
     rows: int
+    shape: tuple[int, ...] = ()
 
     @property
     def macs(self) -> int:
@@ -80,6 +82,13 @@ def measure_layers(
         for handle in handles:
             handle.remove()
     return [
-        Layer(name, block_of(name, blocks), m.weight.numel(), *found.get(name, (0, 0)), rows=m.weight.shape[0])
+        Layer(
+            name,
+            block_of(name, blocks),
+            m.weight.numel(),
+            *found.get(name, (0, 0)),
+            m.weight.shape[0],
+            tuple(m.weight.shape),
+        )
         for name, m in weight_layers(model).items()
     ]

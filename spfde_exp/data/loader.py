@@ -17,6 +17,11 @@ class Batches:
         self.batch_size = batch_size
         self.augment = Augment(dataset.train_x, dataset.mean, dataset.std, dataset.scale, pad, flip)
 
+    @property
+    def labels(self) -> Tensor:
+        """Labels of the training set, int64 [N]."""
+        return self.dataset.train_y
+
     def num_batches(self, n: int) -> int:
         """Batches in an epoch over n examples; the last, incomplete one counts."""
         return -(-n // self.batch_size)

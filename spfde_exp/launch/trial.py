@@ -82,6 +82,7 @@ def _fastest(config: Config, batch: int, device: torch.device, left: float) -> _
     )
     plan = make_plan(plain)
     trainer = Trainer(plain, plan, build_model(plain), _images(plain, examples).to(device), device)
+    trainer.begin()
     marks: list[tuple[float, float, float]] = []  # at the beginning of each step: wall, process and thread time
 
     def mark(*_: object) -> None:

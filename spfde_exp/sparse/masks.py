@@ -1,13 +1,13 @@
 """Which weights of which layers are trained: one object, exact counts, applied in one place."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from spfde_exp.errors import UserError
-from spfde_exp.rounding import kept_count
-from spfde_exp.sparse.distribution import uniform
+from spfde_exp.sparse.distribution import TOLERANCE, Distribution
+from spfde_exp.sparse.scheme import layouts
 
 
 class Masks:
@@ -19,22 +19,38 @@ class Masks:
     Attributes:
         weights: layer name -> its weight parameter.
         kept: layer name -> boolean tensor of the weight's shape, True where the weight is trained.
+        distribution: how many units each layer keeps at a sparsity.
     """
 
-    def __init__(self, weights: Mapping[str, nn.Parameter], sparsity: float) -> None:
+    def __init__(
+        self,
+        weights: Mapping[str, nn.Parameter],
+        sparsity: float,
+        *,
+        scheme: str = "unstructured",
+        block: Sequence[int] = (4, 1),
+        distribution: str = "uniform",
+        explicit: Mapping[str, float] | None = None,
+        tolerance: float = TOLERANCE,
+    ) -> None:
         """All-true masks over `weights`; draw them with `init_random` or `init_magnitude`.
 
         Args:
             weights: layer name -> weight.
-            sparsity: the target share of zeros of every layer, which decides whether the layers can hold it.
+            sparsity: the target share of zeros, which decides whether the layers can hold it.
+            scheme, block: which weights are zero together, see `spfde_exp.sparse.scheme.layouts`.
+            distribution, explicit: what each layer's part is, see `Distribution`.
+            tolerance: share of a layer's weights by which whole units may miss its part.
 
         Raises:
-            UserError: a layer would keep no weight, or miss the target by more than one point.
+            UserError: a layer does not divide into units, would keep none, or miss its part by more.
         """
         self.weights = dict(weights)
         self.kept = {name: torch.ones_like(w, dtype=torch.bool) for name, w in self.weights.items()}
         self._optimizer: torch.optim.Optimizer | None = None
-        uniform({name: weight.numel() for name, weight in self.weights.items()}, sparsity)
+        self.layouts = layouts({name: tuple(w.shape) for name, w in self.weights.items()}, scheme, block)
+        self.distribution = Distribution(self.layouts, sparsity, distribution, explicit)
+        self.distribution.check(tolerance)
 
     # -- counts
 
@@ -53,47 +69,56 @@ class Masks:
     @torch.no_grad()
     def init_random(self, sparsity: float, generator: torch.Generator) -> None:
         """Draw uniform random masks with exact counts and zero what they exclude. `generator` lives on the CPU."""
-        for name, weight in self.weights.items():
-            self._keep_top(name, kept_count(weight.numel(), sparsity), _uniform(weight, generator))
+        for name, layout in self.layouts.items():
+            units = layout.top(self._uniform(name, generator), self.distribution.units(name, sparsity))
+            self.replace(name, layout.fresh(units, generator))
 
     @torch.no_grad()
-    def init_magnitude(self, sparsity: float) -> None:
-        """Keep the largest fresh weights of each layer (what the released MEST code does)."""
-        for name, weight in self.weights.items():
-            self._keep_top(name, kept_count(weight.numel(), sparsity), weight.abs())
+    def init_magnitude(self, sparsity: float, generator: torch.Generator) -> None:
+        """Keep the units with the largest fresh weights (what the released MEST code does); patterns are drawn."""
+        for name, layout in self.layouts.items():
+            score = layout.total(self.weights[name].abs())
+            units = layout.top(score, self.distribution.units(name, sparsity))
+            self.replace(name, layout.fresh(units, generator))
 
     @torch.no_grad()
     def prune_to(self, layer: str, sparsity: float, importance: Tensor) -> None:
-        """Keep the most important of the kept weights, so that the layer has exactly this share of zeros.
+        """Keep the most important of the kept units, so that the layer has its part of this share of zeros.
 
         Ties go to the lower index. Pruned weights and their optimiser state become zero. A layer that is sparser
         already stays as it is.
 
         Args:
-            importance: a score for each weight, shape of the weight; only kept positions count.
+            importance: a score for each weight, shape of the weight; a unit's is the sum of its kept weights'
+                (MEST appendix D).
         """
-        count = kept_count(self.kept[layer].numel(), sparsity)
-        if count < self.count(layer):
-            self._keep_top(layer, count, importance.masked_fill(~self.kept[layer], -torch.inf))
+        layout, mask = self.layouts[layer], self.kept[layer]
+        alive, count = layout.alive(mask), self.distribution.units(layer, sparsity)
+        if count < int(alive.sum()):
+            score = layout.total(importance.masked_fill(~mask, 0)).masked_fill(~alive, -torch.inf)
+            self.replace(layer, mask & layout.spread(layout.top(score, count)))
 
     @torch.no_grad()
     def grow_to(self, layer: str, sparsity: float, generator: torch.Generator) -> None:
-        """Wake uniformly random masked positions, at value and momentum zero, until exactly this share is zero.
+        """Wake uniformly random empty units, at value and momentum zero, until exactly the part of this share is zero.
 
-        Positions pruned a moment ago may come back. A layer that is denser already stays as it is.
+        Units pruned a moment ago may come back. A layer that is denser already stays as it is.
         """
-        mask = self.kept[layer]
-        count = kept_count(mask.numel(), sparsity)
-        if count > self.count(layer):
-            self._keep_top(layer, count, _uniform(mask, generator).masked_fill(mask, torch.inf))
+        layout, mask = self.layouts[layer], self.kept[layer]
+        alive, count = layout.alive(mask), self.distribution.units(layer, sparsity)
+        if count > int(alive.sum()):
+            chosen = layout.top(self._uniform(layer, generator).masked_fill(alive, torch.inf), count)
+            self.replace(layer, mask | layout.fresh(chosen & ~alive, generator))
 
-    def _keep_top(self, layer: str, count: int, score: Tensor) -> None:
-        # A stable sort makes ties, and so whole runs, the same on every device.
-        order = score.flatten().sort(descending=True, stable=True).indices
-        flat = torch.zeros(score.numel(), dtype=torch.bool, device=score.device)
-        flat[order[:count]] = True
-        self.kept[layer].copy_(flat.view_as(score))
+    @torch.no_grad()
+    def replace(self, layer: str, mask: Tensor) -> None:
+        """Set the mask of `layer` (boolean, shape of the weight): what leaves becomes zero, what stays stays."""
+        self.kept[layer].copy_(mask)
         self.zero_masked([layer])
+
+    def _uniform(self, layer: str, generator: torch.Generator) -> Tensor:
+        """A uniform number for each unit, drawn on the CPU, so that every device sees the same ones."""
+        return torch.rand(self.layouts[layer].units, generator=generator).to(self.kept[layer].device)
 
     # -- keeping masked entries at zero
 
@@ -138,8 +163,3 @@ class Masks:
             raise UserError("the saved masks belong to another model; load them into the model they came from")
         for name, mask in state.items():
             self.kept[name].copy_(mask)
-
-
-def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Uniform numbers drawn on the CPU, so that every device sees the same ones."""
-    return torch.rand(like.shape, generator=generator).to(like.device)

@@ -1,4 +1,4 @@
-"""SGD with one parameter group per block, so that each block has its own cosine (SpFDE section 4.2.1)."""
+"""SGD with one parameter group per block, so that each block has its own annealing (SpFDE section 4.2.1)."""
 
 import math
 from collections.abc import Sequence
@@ -10,14 +10,35 @@ from spfde_exp.cost.layers import block_of
 from spfde_exp.freeze.plan import FreezePlan
 from spfde_exp.schema import Optim
 
+STEP_FACTOR = 0.1  # of a step of the step schedule
+
 
 def cosine(lr: float, end_lr: float, progress: float) -> float:
     """Learning rate at `progress` in [0, 1] of a cosine from `lr` to `end_lr`."""
     return end_lr + (lr - end_lr) / 2 * (1 + math.cos(math.pi * progress))
 
 
+def learning_rate(optim: Optim, epoch: int, progress: float, warmed_up: float) -> float:
+    """Learning rate of a part of the network during `epoch`; constant within an epoch, as in the papers.
+
+    It rises linearly over the warm-up, to `optim.lr` in its last epoch, as in the recipe that MEST's ImageNet settings
+    come from (Table G.1; NVIDIA's ResNet-50 v1.5). The cosine then takes what is left of training; the steps of a
+    step schedule are shares of all of it.
+
+    Args:
+        progress: share of the part's training that lies before `epoch` (`FreezePlan.progress`).
+        warmed_up: the same at the end of the warm-up.
+    """
+    if epoch < optim.warmup_epochs:
+        return optim.lr * (epoch + 1) / optim.warmup_epochs
+    if optim.schedule == "step":
+        return optim.lr * STEP_FACTOR ** sum(progress >= step for step in optim.steps)
+    left = 1 - warmed_up  # none in a part that rests from before the end of the warm-up on
+    return cosine(optim.lr, optim.end_lr, (progress - warmed_up) / left if left else 1.0)
+
+
 class BlockSGD:
-    """The optimiser of a run: leaves frozen blocks out and steps each block along its own cosine.
+    """The optimiser of a run: leaves frozen blocks out and anneals each block over its own active epochs.
 
     Attributes:
         sgd: the torch optimiser.
@@ -54,7 +75,8 @@ class BlockSGD:
         for group in self._groups:
             # The part that is never frozen is active in every epoch, as a block behind all others.
             block = len(plan.blocks) if group["block"] is None else group["block"]
-            group["lr"] = cosine(self.optim.lr, self.optim.end_lr, plan.progress(block, epoch))
+            warmed_up = plan.progress(block, self.optim.warmup_epochs)
+            group["lr"] = learning_rate(self.optim, epoch, plan.progress(block, epoch), warmed_up)
             if plan.is_frozen(block, epoch):
                 for parameter in group["params"]:
                     parameter.grad = None
@@ -62,6 +84,11 @@ class BlockSGD:
         self.sgd.param_groups[:] = [
             group for group in self._groups if group["block"] is None or not plan.is_frozen(group["block"], epoch)
         ]
+        return self.lr
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of what is never frozen."""
         return float(self._groups[-1]["lr"])
 
     def momentum(self, model: nn.Module) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,10 +14,11 @@ from spfde_exp.cost.meter import FlopMeter
 from spfde_exp.data import Batches, Dataset
 from spfde_exp.plan import RunPlan
 from spfde_exp.schema import Config
-from spfde_exp.sieve.sieve import Sieve
+from spfde_exp.sieve.choice import make_sieve
 from spfde_exp.sparse.layers import prunable_weights
 from spfde_exp.sparse.masks import Masks
 from spfde_exp.sparse.methods import METHODS
+from spfde_exp.sparse.methods.base import Step
 from spfde_exp.train.device import autocast
 from spfde_exp.train.optim import BlockSGD
 from spfde_exp.train.rng import generator
@@ -26,34 +28,40 @@ class Trainer:
     """Does to the model what the plan says of an epoch; keeps no files.
 
     Attributes:
-        model, masks, sieve, optimizer: the parts, on the device.
+        model, masks, method, sieve, optimizer: the parts, on the device.
         plan: what happens when.
+        steps: optimiser steps so far.
+        setup_flops: what the method computed before the first epoch.
     """
 
     def __init__(self, config: Config, plan: RunPlan, model: nn.Module, dataset: Dataset, device: torch.device) -> None:
-        """The initial stage (SpFDE section 4.1): a random sparse model and a random partial training set."""
+        """The parts of a run, not yet sparse: `begin` a run, or go on with `load_state_dict`."""
         self.config, self.plan, self.device = config, plan, device
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.blocks: list[tuple[str, list[str]]] = model.blocks()  # type: ignore[operator]
-        self.method = METHODS[config.method.name]
         self.batches = Batches(dataset, config.optim.batch_size, config.dataset.pad, config.dataset.flip)
         self.optimizer = BlockSGD(self.model, self.blocks, config.optim)
-        which, target = config.sparsity.prunable, config.sparsity.target
-        self.masks = Masks(prunable_weights(self.model, which) if self.method.sparse else {}, target)
-        self.masks.attach(self.optimizer.sgd)
-        if config.method.init == "magnitude":
-            self.masks.init_magnitude(target)
-        else:
-            self.masks.init_random(target, generator(config.seed, "mask"))
-        self.sieve = Sieve(
-            plan.examples,
-            config.sieve.ratio,
-            generator(config.seed, "sieve"),
-            update_ratio=config.sieve.update_ratio,
-            never_learned=config.sieve.never_learned,
-            device=device,
+        method, sparsity = METHODS[config.method.name], config.sparsity
+        self.masks = Masks(
+            prunable_weights(self.model, sparsity.prunable) if method.sparse else {},
+            sparsity.target,
+            scheme=sparsity.scheme,
+            block=sparsity.block,
+            distribution=sparsity.distribution,
+            explicit=sparsity.explicit,
+            tolerance=sparsity.tolerance,
         )
+        self.masks.attach(self.optimizer.sgd)
+        self.method = method(config.method, plan.schedule, self.masks, partial(generator, config.seed))
+        self.steps = self.setup_flops = 0
+        self.sieve = make_sieve(config.sieve, plan.sieve, generator(config.seed, "sieve"), device)
         self._block_of = {layer.name: layer.block for layer in plan.layers}
+
+    def begin(self) -> None:
+        """The initial stage (SpFDE section 4.1): a sparse model. The partial training set is drawn already."""
+        with FlopMeter(self.model, self.plan.layers) as meter:
+            self.method.draw(self.model, self.batches)
+        self.setup_flops = meter.flops({})
 
     # -- structure
 
@@ -64,27 +72,11 @@ class Trainer:
             The learning rate of what is never frozen.
         """
         newly = set(self.plan.freeze.newly_frozen(epoch))
-        for index, layer in enumerate(self.masks.kept):
-            block = self._block_of[layer]
-            if block is not None and block in newly:
-                self.masks.prune_to(layer, self.plan.schedule.target, self.importance(layer))
-            elif epoch in self.plan.schedule.updates and not self._rests(layer, epoch):
-                self.method.update(
-                    self.masks,
-                    layer,
-                    self.plan.schedule.updates[epoch],
-                    self.importance,
-                    generator(self.config.seed, "structure", epoch, index),
-                )
+        for layer in self.masks.kept:
+            if self._block_of[layer] in newly:
+                self.method.rest(layer)
+        self.method.start_epoch(epoch, self._active(epoch))
         return self.optimizer.start_epoch(self.plan.freeze, epoch)
-
-    def importance(self, layer: str) -> Tensor:
-        """|w| + lambda |g| of every weight of `layer` (MEST eq. 1), g the gradient of the last step."""
-        weight = self.masks.weights[layer]
-        score = weight.detach().abs()
-        if weight.grad is not None and self.config.method.importance_lambda:
-            score = score + self.config.method.importance_lambda * weight.grad.abs()
-        return score
 
     # -- one epoch
 
@@ -95,7 +87,9 @@ class Trainer:
             The training half of a row of metrics.jsonl.
         """
         frozen = self.plan.freeze.frozen[epoch]
-        kept = {name: self.masks.count(name) for name in self.masks.kept}
+        active, flops = self._active(epoch), 0
+        kept = self._kept()
+        density = self._density(kept, active)
         examples = len(self.sieve.kept)
         # The second step, if it is a whole batch, sees momentum in place; a new frozen prefix changes what is alive.
         second = int(examples >= 2 * self.config.optim.batch_size)
@@ -106,6 +100,7 @@ class Trainer:
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         right = torch.zeros((), dtype=torch.int64, device=self.device)
         order = self.batches.epoch(self.sieve.kept, generator(self.config.seed, "data", epoch))
+        steps, lr = self.batches.num_batches(examples), self.optimizer.lr
         with FlopMeter(self.model, self.plan.layers) as meter:
             for step, (x, y, indices) in enumerate(order):
                 with live if step == measured else nullcontext():
@@ -113,7 +108,15 @@ class Trainer:
                         live.hold([list(self.model.parameters()), list(self.model.buffers()), x, y])
                         live.hold([[p.grad for p in self.model.parameters()], self.masks.state_dict()])
                         live.hold(self.optimizer.sgd.state_dict()["state"])
+                    at = Step(epoch, step, steps, self.steps, lr)
+                    meter.dense_gradients = self.method.needs_dense_gradients(at)
                     loss, correct = self._step(x, y, frozen)
+                    if not self.method.gradients(at, active):
+                        self.optimizer.sgd.step()
+                    if self.method.stepped(at, active):
+                        flops += meter.take(kept)
+                        kept = self._kept()
+                self.steps += 1
                 self.sieve.observe(indices, correct)
                 loss_sum += loss * len(y)
                 right += correct.sum()
@@ -121,33 +124,39 @@ class Trainer:
         if epoch + 1 in self.plan.sieve_updates():
             self.sieve.update(generator(self.config.seed, "sieve", epoch + 1))
         seconds = time.perf_counter() - start
-        active = [name for name in kept if not self._rests(name, epoch)]
-        weights = {layer.name: layer.weights for layer in self.plan.layers}
         return {
             "train_loss": train_loss,
             "train_acc": train_acc,
             "sparsity": self.masks.sparsity,
-            "density_trained": sum(kept[n] for n in active) / sum(weights[n] for n in active) if active else 1.0,
+            "density_trained": density,
             "frozen_blocks": frozen,
             "train_examples": examples,
             "epoch_time_s": seconds,
-            "epoch_flops": meter.flops(kept),
+            "epoch_flops": flops + meter.take(kept),
             "memory_bytes": self.plan.memory(epoch).figure_4,
             "memory_peak_bytes": live.peak if measured >= 0 else None,
+            **self.method.metrics(),
         }
 
     def _step(self, x: Tensor, y: Tensor, frozen: int) -> tuple[Tensor, Tensor]:
         self.optimizer.sgd.zero_grad(set_to_none=True)
         with autocast(self.device, self.config.precision):
             logits = self.model(x, frozen=frozen)
-        loss = F.cross_entropy(logits.float(), y)
+        loss = F.cross_entropy(logits.float(), y, label_smoothing=self.config.optim.label_smoothing)
         loss.backward()
-        self.optimizer.sgd.step()
         return loss.detach(), logits.detach().argmax(1) == y
 
-    def _rests(self, layer: str, epoch: int) -> bool:
-        block = self._block_of[layer]
-        return block is not None and self.plan.freeze.is_frozen(block, epoch)
+    def _active(self, epoch: int) -> list[str]:
+        """Masked layers that are not frozen."""
+        frozen = self.plan.freeze.frozen[epoch]
+        return [n for n in self.masks.kept if (block := self._block_of[n]) is None or block >= frozen]
+
+    def _kept(self) -> dict[str, int]:
+        return {name: self.masks.count(name) for name in self.masks.kept}
+
+    def _density(self, kept: dict[str, int], active: list[str]) -> float:
+        weights = sum(self.masks.kept[name].numel() for name in active)
+        return sum(kept[name] for name in active) / weights if weights else 1.0
 
     def _set_modes(self, frozen: int) -> None:
         self.model.train()
@@ -181,9 +190,12 @@ class Trainer:
         gradients = {n: w.grad for n, w in self.masks.weights.items() if w.grad is not None}
         return {
             "epoch": epoch,
+            "steps": self.steps,
+            "setup_flops": self.setup_flops,
             "model": self.model.state_dict(),
             "momentum": self.optimizer.momentum(self.model),
             "masks": self.masks.state_dict(),
+            "method": self.method.state_dict(),
             "gradients": gradients if structure_changes else {},
             "sieve": self.sieve.state_dict(),
             "rng": torch.get_rng_state(),
@@ -194,6 +206,8 @@ class Trainer:
         """Go on from a state that `state_dict` gave."""
         self.model.load_state_dict(state["model"])
         self.masks.load_state_dict(state["masks"])
+        self.method.load_state_dict(state.get("method", {}))  # absent in checkpoints of the first versions
+        self.steps, self.setup_flops = state.get("steps", 0), state.get("setup_flops", 0)
         self.optimizer.load_momentum(self.model, state["momentum"])
         for name, gradient in state["gradients"].items():
             weight = self.masks.weights[name]

@@ -53,5 +53,6 @@ def test_prediction_agrees_with_the_measured_peak(overrides):
     model = build_model(config)
     plan = make_plan(config, model)
     trainer = Trainer(config, plan, model, load("digits", "", subset=200), torch.device("cpu"))
+    trainer.begin()
     trainer.start_epoch(0)
     assert trainer.train_epoch(0)["memory_peak_bytes"] == pytest.approx(plan.peak_bytes, rel=0.15)

@@ -36,7 +36,9 @@ def trainer_of(*overrides: str) -> Trainer:
     torch.manual_seed(config.seed)
     model = build_model(config)
     data = load("digits", config.dataset.root, subset=SUBSET, split_seed=config.dataset.split_seed)
-    return Trainer(config, make_plan(config, model), model, data, torch.device("cpu"))
+    trainer = Trainer(config, make_plan(config, model), model, data, torch.device("cpu"))
+    trainer.begin()
+    return trainer
 
 
 def freeze_epochs(target: float, fraction: float) -> list[int]:

@@ -1,28 +1,63 @@
-"""What a sparse-training method decides: its schedule, and what an update does to one layer."""
+"""What a sparse-training method decides: its masks at the start, and when and how they change."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from spfde_exp.sparse.schedule import SparsitySchedule, Update, build_schedule
+from spfde_exp.schema import MethodConfig
+from spfde_exp.sparse.schedule import SparsitySchedule, build_schedule
 
 if TYPE_CHECKING:  # a method never needs torch itself, so that --help and status do not load it
     import torch
+    from torch import nn
 
     from spfde_exp.sparse.masks import Masks
+    from spfde_exp.sparse.saliency import Examples
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where training stands.
+
+    Attributes:
+        epoch: counted from 0.
+        index, steps: this step within the epoch, and how many there are.
+        count: steps since the start of the run.
+        lr: learning rate of what is never frozen.
+    """
+
+    epoch: int
+    index: int
+    steps: int
+    count: int
+    lr: float
 
 
 class Method:
-    """A method with a mask that is drawn once and never changes; the dynamic ones override two functions.
+    """A method with a random mask that never changes. Others override what they do differently.
+
+    The trainer calls `draw` once before training, `start_epoch` and `rest` at the start of epochs, and in every step
+    `gradients` after the backward pass and `stepped` after the optimiser. Layers are those that are not frozen.
 
     Attributes:
         name: what `method=` takes.
+        reference: the paper it comes from.
         sparse: whether anything is masked.
         dynamic: whether masks change during training.
+        uses_dst: whether `dst.milestones` and `dst.stop` say when.
+        reads: keys of the config group `method` that matter to it, besides `name`.
+        schemes: what `sparsity.scheme` may be; empty for all.
+        own_densities: whether it decides itself what each layer keeps, so that plans can only estimate it.
     """
 
     name: ClassVar[str]
+    reference: ClassVar[str]
     sparse: ClassVar[bool] = True
     dynamic: ClassVar[bool] = False
+    uses_dst: ClassVar[bool] = False
+    reads: ClassVar[tuple[str, ...]] = ()
+    schemes: ClassVar[tuple[str, ...]] = ("unstructured",)
+    own_densities: ClassVar[bool] = False
 
     @classmethod
     def mutation_ratio(cls, target: float, p: Any) -> Any:
@@ -37,17 +72,71 @@ class Method:
     def schedule(
         cls, epochs: int, target: float, p: Any, every: int, milestones: list[int], stop: int
     ) -> SparsitySchedule:
-        """When to change what, for a run of `epochs`; all epochs already scaled to it."""
+        """What sparsity is trained when, for a run of `epochs`; all epochs already scaled to it."""
         return build_schedule(epochs, target, {})
 
-    @classmethod
-    def update(
-        cls,
+    def __init__(
+        self,
+        config: MethodConfig,
+        schedule: SparsitySchedule,
         masks: "Masks",
-        layer: str,
-        update: Update,
-        importance: Callable[[str], "torch.Tensor"],
-        generator: "torch.Generator",
+        generator: "Callable[..., torch.Generator]",
     ) -> None:
-        """Change the mask of `layer` as `update` says. `importance(layer)` scores its weights, shape of the weight."""
-        raise TypeError(f"{cls.name} has no updates")
+        """A method for one run.
+
+        Args:
+            config: the group `method`, resolved.
+            schedule: what `schedule` gave.
+            masks: all-true; `draw` sets them.
+            generator: random numbers of the run for a purpose, such as ``generator("structure", epoch, layer)``.
+        """
+        self.config, self.plan, self.masks, self.generator = config, schedule, masks, generator
+
+    def draw(self, model: "nn.Module", examples: "Examples") -> None:
+        """Set the initial masks, and zero what they exclude.
+
+        Args:
+            model: the network, freshly initialised, for methods that look at it.
+            examples: the training set, likewise.
+        """
+        if self.config.init == "magnitude":
+            self.masks.init_magnitude(self.plan.target, self.generator("mask"))
+        else:
+            self.masks.init_random(self.plan.target, self.generator("mask"))
+
+    def start_epoch(self, epoch: int, layers: Sequence[str]) -> None:
+        """Change the structure of `layers` at the start of `epoch`, where it is time."""
+
+    def rest(self, layer: str) -> None:
+        """Bring `layer`, frozen from now on, to the density at which it stays."""
+
+    def needs_dense_gradients(self, step: Step) -> bool:
+        """Whether this step's gradients of masked weights are used; they cost the FLOPs of a dense layer."""
+        return False
+
+    def gradients(self, step: Step, layers: Sequence[str]) -> bool:
+        """Look at the gradients, which are dense until the optimiser steps.
+
+        Returns:
+            Whether the masks were changed in place of the optimiser's step.
+        """
+        return False
+
+    def stepped(self, step: Step, layers: Sequence[str]) -> bool:
+        """Look at the weights after the optimiser's step.
+
+        Returns:
+            Whether a layer keeps another number of weights now.
+        """
+        return False
+
+    def metrics(self) -> dict[str, float]:
+        """What an epoch's row of metrics.jsonl is to hold besides."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs besides the masks; tensors and plain values."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `state_dict` gave."""

@@ -7,4 +7,6 @@ class Dense(Method):
     """Every weight is trained."""
 
     name = "dense"
+    reference = "the network without sparsity"
     sparse = False
+    schemes = ()

@@ -1,6 +1,6 @@
 """MEST (vanilla), Yuan et al., NeurIPS 2021, section 3.2."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from spfde_exp.errors import UserError
@@ -8,19 +8,22 @@ from spfde_exp.sparse.methods.base import Method
 from spfde_exp.sparse.schedule import SparsitySchedule, Update, build_schedule, mutation_epochs
 
 if TYPE_CHECKING:
-    import torch
-
-    from spfde_exp.sparse.masks import Masks
+    from torch import Tensor
 
 
 class Mest(Method):
     """Remove the least important weights and grow as many at random, at a constant mutation ratio.
 
-    Prunes to s + p, then grows to s: the sparsity that is trained never falls below the target.
+    Prunes to s + p, then grows to s: the sparsity that is trained never falls below the target. Under a structured
+    scheme, whole units are removed and grown (MEST appendix D).
     """
 
     name = "mest"
+    reference = "Yuan et al., MEST, NeurIPS 2021"
     dynamic = True
+    uses_dst = True
+    reads = ("init", "p", "importance_lambda")
+    schemes = ()
     decay = 1.0  # factor on p at each milestone
 
     @classmethod
@@ -49,14 +52,21 @@ class Mest(Method):
         }
         return build_schedule(epochs, target, updates)
 
-    @classmethod
-    def update(
-        cls,
-        masks: "Masks",
-        layer: str,
-        update: Update,
-        importance: Callable[[str], "torch.Tensor"],
-        generator: "torch.Generator",
-    ) -> None:
-        masks.prune_to(layer, update.prune_to, importance(layer))
-        masks.grow_to(layer, update.grow_to, generator)
+    def start_epoch(self, epoch: int, layers: Sequence[str]) -> None:
+        if (update := self.plan.updates.get(epoch)) is None:
+            return
+        for index, layer in enumerate(self.masks.kept):
+            if layer in layers:
+                self.masks.prune_to(layer, update.prune_to, self.importance(layer))
+                self.masks.grow_to(layer, update.grow_to, self.generator("structure", epoch, index))
+
+    def rest(self, layer: str) -> None:
+        self.masks.prune_to(layer, self.plan.target, self.importance(layer))
+
+    def importance(self, layer: str) -> "Tensor":
+        """|w| + lambda |g| of every weight of `layer` (MEST eq. 1), g the gradient of the last step."""
+        weight = self.masks.weights[layer]
+        score = weight.detach().abs()
+        if weight.grad is not None and self.config.importance_lambda:
+            score = score + self.config.importance_lambda * weight.grad.abs()
+        return score

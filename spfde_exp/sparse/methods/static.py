@@ -7,3 +7,6 @@ class Static(Method):
     """The mask is drawn before training and never changes."""
 
     name = "static"
+    reference = 'the baseline of Evci et al., ICML 2020 ("static")'
+    reads = ("init",)
+    schemes = ()

@@ -1,0 +1,151 @@
+"""Scores of connections before training: SNIP, GraSP and SynFlow, each as its paper defines it.
+
+All work on a copy of the network, so that its weights, gradients and batch norm statistics stay as they are, and
+without masks: every weight exists when it is scored.
+"""
+
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Examples(Protocol):
+    """What methods see of the training set."""
+
+    @property
+    def labels(self) -> Tensor:
+        """Of the whole set, int64 [N]."""
+
+    def epoch(self, kept: Tensor, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Batches x [B, C, H, W], y [B] and indices [B] of the examples `kept`, each once."""
+
+
+def random_examples(examples: Examples, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Images and labels of `count` examples drawn at random (all, where there are fewer)."""
+    chosen = torch.randperm(len(examples.labels), generator=generator)[:count]
+    return gather(examples, chosen, generator)
+
+
+def balanced_examples(examples: Examples, per_class: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Images and labels of `per_class` examples of every class, drawn at random, classes one after another."""
+    labels = examples.labels.cpu()
+    order = torch.randperm(len(labels), generator=generator)
+    chosen = [order[labels[order] == label][:per_class] for label in labels.unique()]
+    return gather(examples, torch.cat(chosen), generator)
+
+
+def gather(examples: Examples, chosen: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Images and labels of the examples `chosen` (int64 [n]), augmented, in the order of `chosen`."""
+    order = chosen.to(examples.labels.device)
+    found = [torch.cat(parts) for parts in zip(*examples.epoch(order, generator), strict=True)]
+    images, labels, indices = found
+    place = indices.argsort()[order.argsort().argsort()]
+    return images[place], labels[place]
+
+
+def snip(model: nn.Module, layers: Sequence[str], batches: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """|dL/dc| = |w dL/dw| of every weight, normalised to sum 1 over all `layers` (Lee et al., ICLR 2019, eq. 6).
+
+    Batch norm uses its running statistics, as in the released code.
+    """
+    net = deepcopy(model).eval()
+    weights = _weights(net, layers)
+    total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    for x, y in batches:
+        gradients = torch.autograd.grad(F.cross_entropy(net(x).float(), y), list(weights.values()))
+        for name, gradient in zip(weights, gradients, strict=True):
+            total[name] += gradient
+    scores = {name: (weights[name] * total[name]).detach().abs() for name in weights}
+    return _normalised(scores, sum(float(score.double().sum()) for score in scores.values()))
+
+
+def grasp(
+    model: nn.Module, layers: Sequence[str], batches: Sequence[tuple[Tensor, Tensor]], temperature: float = 200.0
+) -> dict[str, Tensor]:
+    """What keeping a weight does to the gradient flow: w Hg, the larger the better (Wang et al., ICLR 2020, eq. 8).
+
+    The paper removes the weights of the largest -w Hg. Each batch is split into halves; logits are divided by
+    `temperature`; g sums over all halves without a graph, Hg is the gradient of <g, dL/dw>. Batch norm is in training
+    mode. Scores are divided by the sum of their magnitudes.
+    """
+    net = deepcopy(model).train()
+    weights = _weights(net, layers)
+    halves = [half for x, y in batches for half in zip(x.chunk(2), y.chunk(2), strict=True)]
+    flow = [torch.zeros_like(weight) for weight in weights.values()]
+    for x, y in halves:
+        for total, part in zip(flow, _gradients(net, weights, x, y, temperature), strict=True):
+            total += part.detach()
+    hessian = [torch.zeros_like(weight) for weight in weights.values()]
+    for x, y in halves:
+        gradients = _gradients(net, weights, x, y, temperature, create_graph=True)
+        product = torch.stack([(g * f).sum() for g, f in zip(gradients, flow, strict=True)]).sum()
+        for total, part in zip(hessian, torch.autograd.grad(product, list(weights.values())), strict=True):
+            total += part
+    scores = {name: (weights[name] * hg).detach() for name, hg in zip(weights, hessian, strict=True)}
+    return _normalised(scores, sum(float(score.double().abs().sum()) for score in scores.values()))
+
+
+def synflow(
+    model: nn.Module, layers: Sequence[str], shape: Sequence[int], density: float, rounds: int = 100
+) -> dict[str, Tensor]:
+    """|w dR/dw| in the last round of iterative pruning (Tanaka et al., NeurIPS 2020, algorithm 1); what is out has -1.
+
+    R is the sum of the outputs of the network of absolute weights, on one image of ones of `shape` (C, H, W); before
+    round k (of `rounds`) the best density^((k - 1) / rounds) of the weights are kept, over all `layers` together.
+    Needs no data. Double precision, as R overflows fp32 in deep networks; batch norm uses its running statistics.
+    """
+    net = deepcopy(model).double().eval()
+    with torch.no_grad():
+        for value in net.state_dict().values():
+            if value.is_floating_point():
+                value.abs_()
+    weights = _weights(net, layers)
+    x = torch.ones(1, *shape, dtype=torch.float64, device=next(net.parameters()).device)
+    everything = sum(weight.numel() for weight in weights.values())
+    scores: dict[str, Tensor] = {}
+    kept = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+    for index in range(rounds):
+        if index:
+            kept = best(scores, round(everything * density ** (index / rounds)))
+            with torch.no_grad():
+                for name, weight in weights.items():
+                    weight.mul_(kept[name])
+        gradients = torch.autograd.grad(net(x).sum(), list(weights.values()))
+        scores = {
+            name: (weight * gradient).detach().abs().masked_fill(~kept[name], -1.0)
+            for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
+        }
+    return scores
+
+
+def best(scores: dict[str, Tensor], count: int) -> dict[str, Tensor]:
+    """Masks of the `count` weights of the highest score over all layers; ties go to earlier layers and positions."""
+    flat = torch.cat([score.flatten().double() for score in scores.values()])
+    chosen = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
+    chosen[flat.sort(descending=True, stable=True).indices[:count]] = True
+    parts = chosen.split([score.numel() for score in scores.values()])
+    return {name: part.view_as(scores[name]) for name, part in zip(scores, parts, strict=True)}
+
+
+def _weights(net: nn.Module, layers: Sequence[str]) -> dict[str, nn.Parameter]:
+    return {name: net.get_submodule(name).get_parameter("weight") for name in layers}
+
+
+def _gradients(
+    net: nn.Module,
+    weights: dict[str, nn.Parameter],
+    x: Tensor,
+    y: Tensor,
+    temperature: float,
+    create_graph: bool = False,
+) -> tuple[Tensor, ...]:
+    loss = F.cross_entropy(net(x).float() / temperature, y)
+    return torch.autograd.grad(loss, list(weights.values()), create_graph=create_graph)
+
+
+def _normalised(scores: dict[str, Tensor], by: float) -> dict[str, Tensor]:
+    return {name: score / by if by else score for name, score in scores.items()}
