@@ -42,7 +42,7 @@ def main() -> None:
                 trainer.start_epoch(epoch)
             variants[str(depth)] = partial(trainer.train_epoch, 2)
             # Masked weights cost the hardware what others do.
-            flops[str(depth)] = epoch_flops(trainer.plan.layers, {}, depth, trainer.plan.examples)
+            flops[str(depth)] = epoch_flops(trainer.plan.layers, {}, depth, trainer.plan.sieve.examples)
         title = (
             f"an epoch of {arguments.steps} steps of {arguments.model} width {arguments.width:g}, "
             f"batch {arguments.batch}; {machine(device)}"

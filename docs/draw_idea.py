@@ -140,12 +140,12 @@ def _density(picture: Picture, plan: RunPlan, top: float) -> float:
 
 def _examples(picture: Picture, plan: RunPlan, top: float) -> float:
     rest = (
-        f"every {plan.sieve_every} epochs the {plan.exchanged:,} easiest leave and as many come back: "
-        f"{100 * plan.removed / plan.examples:.0f} % saved"
+        f"every {plan.sieve.every} epochs the {plan.sieve.exchanged:,} easiest leave and as many come back: "
+        f"{100 * plan.sieve.removed / plan.sieve.examples:.0f} % saved"
     )
     picture.heading(top, "c", "Data sieving", rest)
     top, height = top + 10, 136.0
-    edge = top + plan.removed / plan.examples * height
+    edge = top + plan.sieve.removed / plan.sieve.examples * height
     picture.box(0, plan.epochs, top, edge - top, "url(#spared)")
     picture.box(0, plan.epochs, edge, top + height - edge, BLUE)
     for epoch in plan.sieve_updates():
@@ -155,9 +155,9 @@ def _examples(picture: Picture, plan: RunPlan, top: float) -> float:
             picture.parts.append(
                 f'<path d="M{x - 2.5:.1f} {end + tip:.1f}L{x:.1f} {end:.1f}L{x + 2.5:.1f} {end + tip:.1f}z"/>'
             )
-    kept = plan.examples - plan.removed
+    kept = plan.sieve.examples - plan.sieve.removed
     picture.text(picture.x(plan.epochs / 2), edge + 62, f"{kept:,} examples trained", 13, "middle", "#ffffff", True)
-    picture.text(LEFT - 8, top + 14, f"queue {plan.removed:,}", 11, "end")
+    picture.text(LEFT - 8, top + 14, f"queue {plan.sieve.removed:,}", 11, "end")
     picture.text(LEFT - 8, edge + 62, "training set", 11, "end")
     return top + height
 
@@ -176,8 +176,8 @@ def _head(plan: RunPlan, height: float) -> list[str]:
     said = (
         f"Three panels over {plan.epochs} epochs. a: {max(freeze.frozen)} of {len(freeze.blocks)} blocks are "
         f"frozen one after another from epoch {first}. b: the density that is trained falls in steps to the "
-        f"target. c: {plan.removed:,} of {plan.examples:,} examples wait in a queue and are exchanged every "
-        f"{plan.sieve_every} epochs. Together the run takes "
+        f"target. c: {plan.sieve.removed:,} of {plan.sieve.examples:,} examples wait in a queue and are exchanged every "
+        f"{plan.sieve.every} epochs. Together the run takes "
         f"{100 * cost['train_flops'] / cost['train_flops_dense']:.1f} % of the dense training FLOPs."
     )
     hatch = element("rect", width=7, height=7, fill="#f0f0f0") + element("rect", width=1.6, height=7, fill=HATCH)

@@ -1,6 +1,6 @@
 """SpFDE experiments: sparse training with layer freezing and data sieving, configured by Hydra.
 
-`Masks`, `FreezePlan` and `Sieve` work in any PyTorch loop; they are imported on first use, so that
+`Masks`, `FreezePlan`, `Sieve` and `TwoPhase` work in any PyTorch loop; they are imported on first use, so that
 ``import spfde_exp`` stays free of torch.
 """
 
@@ -8,12 +8,13 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["FreezePlan", "Masks", "Sieve", "UserError"]
+__all__ = ["FreezePlan", "Masks", "Sieve", "TwoPhase", "UserError"]
 
 _HOMES = {
     "Masks": "spfde_exp.sparse.masks",
     "FreezePlan": "spfde_exp.freeze.plan",
     "Sieve": "spfde_exp.sieve.sieve",
+    "TwoPhase": "spfde_exp.sieve.two_phase",
     "UserError": "spfde_exp.errors",
 }
 

@@ -82,7 +82,7 @@ def test_published_freeze_epochs_scale_as_given_ones_do(epochs: int, first: int)
 
 def test_sieve_of_cifar() -> None:
     plan = plan_of(CIFAR100, "freeze=none", "sieve=0.2")
-    assert (plan.examples, plan.removed, plan.exchanged) == (50_000, 10_000, 3_000)
+    assert (plan.sieve.examples, plan.sieve.removed, plan.sieve.exchanged) == (50_000, 10_000, 3_000)
     assert list(plan.sieve_updates()) == list(range(5, 160, 5))
     assert plan_of(CIFAR100, *PLAIN).sieve_updates() == range(0)
 
@@ -113,7 +113,7 @@ def test_totals_are_sums_over_epochs() -> None:
             by_hand += 2 * passes * macs * (1437 - 216)
         m = plan.memory(epoch)
         figure_4 += m.weights + m.weight_gradients + m.activations + m.activation_gradients
-    assert plan.removed == 216  # 15 % of 1,437 is 215.55
+    assert plan.sieve.removed == 216  # 15 % of 1,437 is 215.55
     assert cost["train_flops"] == by_hand
     assert cost["memory_avg_bytes"] == pytest.approx(figure_4 / 20)
     assert cost["memory_min_bytes"] == min(plan.memory(epoch).figure_4 for epoch in range(20))

@@ -1,1 +1,1 @@
-"""Data sieving (SpFDE section 4.3): forgetting counts and the circular queue."""
+"""Data sieving: forgetting counts, the circular queue of SpFDE section 4.3, the two phases of MEST section 4.3."""

@@ -23,12 +23,8 @@ PLANNED = {
     *(f"freeze={name}" for name in ("single_shot_resume", "periodic", "delayed_periodic")),
     *(f"sparsity.scheme={name}" for name in ("channel", "block", "pattern", "hybrid")),
     *(f"sparsity.distribution={name}" for name in ("explicit", "proportional")),
-    "sieve=two_phase",
 }
 PLANNED_KEYS = {
-    "sieve.phase1_epochs",
-    "sieve.threshold",
-    "sieve.count",
     "sparsity.explicit",
     "optim.warmup_epochs",
     *(f"hooks.{name}" for name in ("similarity", "cka", "gradient_norms", "unforgettable")),
