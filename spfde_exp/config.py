@@ -16,8 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from spfde_exp.data.specs import SPECS
 from spfde_exp.errors import UserError
-from spfde_exp.freeze.published import published_t_freeze
-from spfde_exp.rounding import round_half_up, share_of
+from spfde_exp.freeze.settings import IN_STEP, resolve_freeze
+from spfde_exp.rounding import round_half_up, share_of, to_interval
 from spfde_exp.schema import BOUNDS, CHOICES, Config, MethodConfig, Optim
 from spfde_exp.sieve.settings import resolve_sieve
 from spfde_exp.sparse.methods import METHODS
@@ -44,6 +44,12 @@ NEUTRAL: dict[str, Any] = {
     "optim.steps": [],
     "optim.warmup_epochs": 0,
     "optim.label_smoothing": 0.0,
+    "freeze.fraction": None,
+    "freeze.resume_epochs": "auto",
+    "freeze.spacing": "cubic",
+    "freeze.scale_lr": True,
+    "freeze.intervals": 10,
+    "freeze.percentile": 50.0,
     "sieve.phase1_epochs": "auto",
     "sieve.threshold": None,
     "sieve.count": None,
@@ -136,7 +142,6 @@ def resolve(raw: DictConfig | Mapping[str, Any]) -> Config:
     config = typed(raw)
     config.epochs, config.effort = max(1, share_of(config.epochs, config.effort)), 1.0
     config.sparsity.target = round(config.sparsity.target, 10)
-    config.freeze.target = round(config.freeze.target, 10)
     if isinstance(config.sweep, dict):  # +sweep=A8,A9 as Hydra merges it
         config.sweep = list(config.sweep)
     if config.logger.name == "none":
@@ -145,10 +150,6 @@ def resolve(raw: DictConfig | Mapping[str, Any]) -> Config:
     if data.subset is None and data.test_subset is None and data.val_fraction == 0:
         data.split_seed = 0
     _resolve_method(config)
-    if config.freeze.target == 0:
-        config.freeze.scheme = "none"
-    if config.freeze.scheme == "none":
-        config.freeze.target = 0.0
     _resolve_schedule(config)
     return config
 
@@ -184,30 +185,14 @@ def _resolve_schedule(config: Config) -> None:
     scale, every = config.epochs / dst.base_epochs, dst.every
     resolve_sieve(config.sieve, config.epochs, scale, every)
     _resolve_optim(config.optim, config.epochs, scale)
-    if freeze.scheme != "none":
-        if freeze.t_freeze == "auto" and freeze.accounting == "flat":
-            freeze.t_freeze = (
-                published_t_freeze(config.model.name, config.epochs, every, freeze.target, freeze.max_fraction)
-                or "auto"
-            )
-        elif freeze.t_freeze != "auto":
-            freeze.t_freeze = max(every, to_interval(freeze.t_freeze * scale, every))
-            if freeze.t_freeze >= config.epochs:
-                raise UserError(
-                    f"freeze.t_freeze={freeze.t_freeze} is not before the last of {config.epochs} epochs; "
-                    "allowed: an earlier epoch, or auto"
-                )
-        if freeze.t_freeze != "auto":
-            freeze.max_fraction = 1.0
+    resolve_freeze(freeze, config.model.name, config.epochs, scale, every)
     dst.milestones = sorted(to_interval(epoch * scale, every) for epoch in dst.milestones)
     dst.stop = min(to_interval(dst.stop * scale, every), (config.epochs - 1) // every * every)
     dst.base_epochs = config.epochs
     if not METHODS[config.method.name].uses_dst:
         dst.milestones, dst.stop = [], 0
-        if freeze.scheme == "none":
+        if freeze.scheme not in IN_STEP:
             dst.every = 1
-    if freeze.scheme == "none":
-        freeze.t_freeze, freeze.max_fraction, freeze.bn, freeze.accounting = "auto", 1.0, "eval", "flat"
 
 
 def _resolve_optim(optim: Optim, epochs: int, scale: float) -> None:
@@ -216,11 +201,6 @@ def _resolve_optim(optim: Optim, epochs: int, scale: float) -> None:
         optim.steps, optim.end_lr = sorted(optim.steps), 0.0
     else:
         optim.steps = []
-
-
-def to_interval(epoch: float, every: int) -> int:
-    """Nearest multiple of `every`, halves upwards."""
-    return every * round_half_up(epoch / every)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

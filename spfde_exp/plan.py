@@ -11,8 +11,8 @@ from spfde_exp.config import signature
 from spfde_exp.cost.profile import Profile, profile
 from spfde_exp.data.specs import SPECS, Spec
 from spfde_exp.errors import UserError
-from spfde_exp.freeze.plan import FreezePlan
-from spfde_exp.freeze.solver import FreezeProblem, single_shot
+from spfde_exp.freeze.schemes import freeze_plan
+from spfde_exp.freeze.solver import FreezeProblem
 from spfde_exp.models import BUILDERS, build
 from spfde_exp.rounding import share_of
 from spfde_exp.run_plan import RunPlan
@@ -92,23 +92,18 @@ def _plan(config: Config, model: Profile) -> RunPlan:
     units = layouts(shapes, sparsity.scheme, sparsity.block)
     distribution = Distribution(units, sparsity.target, sparsity.distribution, sparsity.explicit)
     distribution.check(sparsity.tolerance)
-    freeze = FreezePlan.none(config.epochs, model.blocks, model.shares)
-    if config.freeze.scheme == "single_shot":
-        density = tuple(1 - s for s in schedule.trained) if config.freeze.accounting == "trained" else None
-        problem = FreezeProblem(config.model.name, model.blocks, model.shares, config.epochs, dst.every, density)
-        first = None if config.freeze.t_freeze == "auto" else int(config.freeze.t_freeze)
-        freeze = _solved(problem, config.freeze.target, first, config.freeze.max_fraction)
+    freeze, name = config.freeze, config.model.name
+    density = tuple(1 - s for s in schedule.trained) if freeze.accounting == "trained" else None
+    resume = int(freeze.resume_epochs) if freeze.scheme == "single_shot_resume" else 0
+    problem = FreezeProblem(name, model.blocks, model.shares, config.epochs, dst.every, density, resume)
     sieve = sieve_plan(config.sieve, examples)
     return RunPlan(
         layers=model.layers,
         distribution=distribution,
         schedule=schedule,
-        freeze=freeze,
+        freeze=freeze_plan(problem, freeze),
         sieve=sieve,
         batch_size=config.optim.batch_size,
         other_params=model.other_params,
         peak_bytes=model.peak_bytes(min(config.optim.batch_size, sieve.trained(0))),
     )
-
-
-_solved = lru_cache(maxsize=4096)(single_shot)

@@ -11,6 +11,11 @@ def round_half_up(number: float) -> int:
     return whole + (number - whole >= 0.5)
 
 
+def to_interval(epoch: float, every: int) -> int:
+    """Nearest multiple of `every`, halves upwards."""
+    return every * round_half_up(epoch / every)
+
+
 def share_of(units: int, share: float) -> int:
     """`share` x `units`, rounded half up, in decimal arithmetic."""
     return _whole(Decimal(str(share)) * units)

@@ -103,7 +103,7 @@ def _train_owned(
         save(folder, "model.pt", {"model": trainer.model.state_dict(), "masks": trainer.masks.state_dict()})
         realised = trainer.plan.realised(folder.metrics())
         if trainer.plan.unknown:
-            folder.write_json("plan", trainer.plan.to_dict() | {"realised": realised.to_dict()})
+            folder.write_json("plan", (folder.json("plan") or {}) | {"realised": realised.to_dict()})
         summary = _summary(folder, trainer, config, realised)
         folder.write_json("meta", (folder.json("meta") or {}) | {"finished": time.time()})
         folder.write_json("summary", summary)

@@ -14,16 +14,20 @@ from spfde_exp.sieve.plan import SievePlan
 from spfde_exp.sparse.distribution import Distribution
 from spfde_exp.sparse.schedule import SparsitySchedule
 
-# What depends on how many examples are removed.
+# What depends on how many examples are removed, and on what is frozen.
 SIEVED = {
     "train_flops", "train_flops_paper", "train_flops_simulated", "flops_reduction_sieve", "flops_reduction_total",
+}  # fmt: skip
+FROZEN = {
+    "train_flops", "train_flops_paper", "train_flops_simulated", "flops_reduction_freeze",
+    "flops_reduction_freeze_trained", "flops_reduction_total", "memory_avg_bytes", "memory_min_bytes",
 }  # fmt: skip
 State = tuple[int, tuple[float, ...]]  # frozen leading blocks; sparsity of each block, the last of what is in none
 
 
 @dataclass(frozen=True)
 class Phase:
-    """What all epochs have in common in which the same blocks rest, every block is as sparse, and as many examples are trained.
+    """What epochs share that have the same blocks at rest, the same sparsity of each block, and as many examples.
 
     Attributes:
         kept: weights kept in each masked layer.
@@ -157,11 +161,13 @@ class RunPlan:
     @property
     def unknown(self) -> list[str]:
         """Keys of the prediction that only training tells, sorted."""
-        return [] if self.sieve.known else sorted(SIEVED)
+        return sorted((set() if self.sieve.known else SIEVED) | (set() if self.freeze.known else FROZEN))
 
     def realised(self, rows: Sequence[Mapping[str, Any]]) -> "RunPlan":
         """The plan as it came out, from all rows of metrics.jsonl: nothing in it is unknown."""
-        return replace(self, sieve=self.sieve.realised(rows[-1]["train_examples"]))
+        frozen = tuple(row["frozen_blocks"] for row in rows)
+        freeze = self.freeze if self.freeze.known else replace(self.freeze, frozen=frozen, known=True)
+        return replace(self, freeze=freeze, sieve=self.sieve.realised(rows[-1]["train_examples"]))
 
     @cached_property
     def _prediction(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 
@@ -65,6 +66,12 @@ class Freeze:
     max_fraction: float
     bn: str
     accounting: str
+    fraction: Any = None
+    resume_epochs: Any = "auto"
+    spacing: str = "cubic"
+    scale_lr: bool = True
+    intervals: int = 10
+    percentile: float = 50.0
 
 
 @dataclass
@@ -141,9 +148,18 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "sparsity.scheme": ("unstructured", "filter", "channel", "block", "pattern", "hybrid"),
     "sparsity.distribution": ("uniform", "er", "erk", "proportional", "explicit"),
     "sparsity.prunable": ("convs_but_first", "block_3x3"),
-    "freeze.scheme": ("none", "single_shot"),
+    "freeze.scheme": (
+        "none",
+        "single_shot",
+        "single_shot_resume",
+        "periodic",
+        "delayed_periodic",
+        "freezeout",
+        "autofreeze",
+    ),
     "freeze.bn": ("eval", "train"),
     "freeze.accounting": ("flat", "trained"),
+    "freeze.spacing": ("cubic", "linear"),
     "sieve.mode": ("none", "circular", "two_phase"),
     "sieve.never_learned": ("hardest", "zero"),
     "optim.schedule": ("cosine", "step"),
@@ -193,6 +209,10 @@ BOUNDS: dict[str, tuple[str, Any]] = {
     "freeze.target": ("a number from 0 up to, not including, 1", lambda v: 0 <= v < 1),
     "freeze.t_freeze": ("auto or a whole number above 0", lambda v: v == "auto" or _whole(v) and v > 0),
     "freeze.max_fraction": ("a number above 0 up to 1", lambda v: 0 < v <= 1),
+    "freeze.fraction": ("null, a number above 0 up to 1, or a share such as 2/3", lambda v: v is None or _share(v)),
+    "freeze.resume_epochs": ("auto or a whole number above 0", lambda v: v == "auto" or _whole(v) and v > 0),
+    "freeze.intervals": ("a whole number above 1", lambda v: v > 1),
+    "freeze.percentile": ("a number from 0 to 100", lambda v: 0 <= v <= 100),
     "sieve.ratio": ("a number from 0 up to, not including, 1", lambda v: 0 <= v < 1),
     "sieve.update_ratio": ("a number from 0 to 1", lambda v: 0 <= v <= 1),
     "sieve.every": ("auto or a whole number above 0", lambda v: v == "auto" or _whole(v) and v > 0),
@@ -228,3 +248,10 @@ def _real(value: Any) -> bool:
 
 def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _share(value: Any) -> bool:
+    """Whether it is a share above 0 up to 1, also as text such as ``2/3``."""
+    if isinstance(value, str) and re.fullmatch(r"\d+/[1-9]\d*", value):
+        return 0 < Fraction(value) <= 1
+    return _real(value) and 0 < value <= 1

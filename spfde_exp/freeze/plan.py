@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 BACKWARD_SHARE = 2 / 3  # backward costs twice the forward pass, which a frozen block still runs (SpFDE 4.2.1)
@@ -16,11 +16,18 @@ class FreezePlan:
         frozen: number of frozen leading blocks per epoch, length `epochs`.
         blocks: names of all blocks in order.
         shares: share of the model's forward FLOPs of each block (the rest is the classifier's).
+        own_clock: whether a block's learning rate is at the share of its own active epochs that have passed (SpFDE
+            4.2.1), or at the share of all epochs.
+        scaled: whether a block with fewer active epochs starts at a learning rate as many times higher (FreezeOut).
+        known: whether this is what will happen; if not, blocks may freeze besides as training goes.
     """
 
     frozen: tuple[int, ...]
     blocks: tuple[str, ...]
     shares: tuple[float, ...]
+    own_clock: bool = True
+    scaled: bool = False
+    known: bool = True
 
     @classmethod
     def none(cls, epochs: int, blocks: Sequence[str], shares: Sequence[float]) -> "FreezePlan":
@@ -34,6 +41,10 @@ class FreezePlan:
         """A plan that freezes block k for good at `freeze_epochs[k]` (ascending)."""
         frozen = tuple(bisect_right(freeze_epochs, epoch) for epoch in range(epochs))
         return cls(frozen, tuple(blocks), tuple(shares))
+
+    def from_epoch(self, epoch: int, depth: int) -> "FreezePlan":
+        """The same plan, but with `depth` leading blocks frozen from `epoch` to the end."""
+        return replace(self, frozen=self.frozen[:epoch] + (depth,) * (self.epochs - epoch))
 
     @property
     def epochs(self) -> int:
@@ -53,8 +64,14 @@ class FreezePlan:
         return sum(block >= depth for depth in self.frozen[:before])
 
     def progress(self, block: int, epoch: int) -> float:
-        """Share of the block's active epochs that lie before `epoch`: where its cosine stands."""
+        """Where the learning rate of `block` stands at `epoch`, from 0 to 1."""
+        if not self.own_clock:
+            return epoch / self.epochs
         return self.active_epochs(block, epoch) / max(1, self.active_epochs(block))
+
+    def rate(self, block: int) -> float:
+        """Factor on the learning rate of `block`."""
+        return self.epochs / max(1, self.active_epochs(block)) if self.scaled else 1.0
 
     def reduction(self, density: Sequence[float] | None = None) -> float:
         """Share of the training FLOPs that the plan saves: the backward pass of blocks while they are frozen.
@@ -66,6 +83,22 @@ class FreezePlan:
         heads = [sum(self.shares[:depth]) for depth in range(len(self.shares) + 1)]
         saved = sum(heads[depth] * w for depth, w in zip(self.frozen, weight, strict=True))
         return BACKWARD_SHARE * saved / sum(weight)
+
+    def summary(self) -> str:
+        """A few words, such as ``9/15 blocks from 60``, ``4+3 of 15 blocks in turns`` or ``nothing``."""
+        depths = sorted(set(self.frozen) - {0})
+        if not self.known:
+            return "decided in training"
+        if not depths:
+            return "nothing"
+        first, total = next(epoch for epoch, depth in enumerate(self.frozen) if depth), len(self.blocks)
+        falls = [epoch for epoch in range(1, self.epochs) if self.frozen[epoch] < self.frozen[epoch - 1]]
+        if not falls:
+            return f"{depths[-1]}/{total} blocks from {first}"
+        if not any(self.frozen[falls[0] :]):
+            return f"{depths[-1]}/{total} blocks from {first} to {falls[0]}"
+        groups = [depth - before for before, depth in zip([0, *depths], depths, strict=False)]
+        return f"{'+'.join(map(str, groups))} of {total} blocks in turns from {first}"
 
     def ranges(self) -> list[dict[str, Any]]:
         """Per block its name and the epoch ranges [first, last + 1) in which it rests."""

@@ -1,5 +1,6 @@
-"""From a target to a plan (SpFDE section 4.2.1): which blocks freeze, and when."""
+"""From a target to a plan that freezes blocks one after another (SpFDE section 4.2.1): which, and when."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from spfde_exp.rounding import round_half_up
 
 @dataclass(frozen=True)
 class FreezeProblem:
-    """What the solver needs to know of a run.
+    """What a solver needs to know of a run.
 
     Attributes:
         model: its name, for the published freeze epochs.
@@ -19,6 +20,7 @@ class FreezeProblem:
         epochs: length of the run.
         every: structure-change interval; one block freezes per interval.
         density: density trained per epoch, or None to count every epoch alike.
+        resume: epochs at the end in which nothing is frozen; what freezes does so as much earlier (appendix B).
     """
 
     model: str
@@ -27,14 +29,25 @@ class FreezeProblem:
     epochs: int
     every: int
     density: Sequence[float] | None = None
+    resume: int = 0
 
     def plan(self, starts: Sequence[int]) -> FreezePlan:
-        """The plan that freezes block k at `starts[k]`."""
-        return FreezePlan.sequential(self.epochs, self.blocks, self.shares, starts)
+        """The plan that freezes block k at `starts[k]`, or `resume` epochs before."""
+        early = [start - self.resume for start in starts]
+        plan = FreezePlan.sequential(self.epochs, self.blocks, self.shares, early)
+        return plan.from_epoch(self.epochs - self.resume, 0) if self.resume else plan
 
     def reduction(self, starts: Sequence[int]) -> float:
         """The share of training FLOPs that this plan saves, in the accounting of the problem."""
         return self.plan(starts).reduction(self.density)
+
+    def most_blocks(self, max_fraction: float) -> int:
+        """Blocks that may freeze at all: the share `max_fraction`, rounded half up, and at least one."""
+        return max(1, round_half_up(max_fraction * len(self.blocks)))
+
+    def intervals(self) -> range:
+        """First freeze epochs to choose from, the latest first; each leaves an epoch to train before it."""
+        return range((self.epochs - 1) // self.every * self.every, self.resume, -self.every)
 
 
 def single_shot(problem: FreezeProblem, target: float, t_freeze: int | None, max_fraction: float) -> FreezePlan:
@@ -51,25 +64,61 @@ def single_shot(problem: FreezeProblem, target: float, t_freeze: int | None, max
         UserError: the target is out of reach; the message names the largest that is in reach.
     """
     if t_freeze is not None:
+        if t_freeze <= problem.resume:
+            raise UserError(
+                f"freeze.t_freeze={t_freeze} less freeze.resume_epochs={problem.resume} leaves nothing to train "
+                "before the first freeze; allowed: a later freeze.t_freeze, fewer freeze.resume_epochs"
+            )
         starts = _until(problem, target, _starts(problem, t_freeze, len(problem.blocks)))
         if starts is None:
             best = problem.reduction(_starts(problem, t_freeze, len(problem.blocks)))
-            raise UserError(_unreachable(target, best, f"freeze.t_freeze={t_freeze}", "an earlier freeze.t_freeze"))
+            where = f"freeze.t_freeze={t_freeze}"
+            raise out_of_reach(target, best, where, "allow an earlier freeze.t_freeze")
         return problem.plan(_fit_last(problem, target, starts))
-    count = max(1, round_half_up(max_fraction * len(problem.blocks)))
+    count = problem.most_blocks(max_fraction)
     published = published_t_freeze(problem.model, problem.epochs, problem.every, target, max_fraction, scaled=True)
-    if published is not None:
+    if published is not None and published > problem.resume:
         starts = _until(problem, target, _starts(problem, published, count))
         if starts is not None:
             return problem.plan(_fit_last(problem, target, starts))
-    for first in range((problem.epochs - 1) // problem.every * problem.every, 0, -problem.every):
+    for first in problem.intervals():
         starts = _until(problem, target, _starts(problem, first, count))
         if starts is not None:
             return problem.plan(_fit_last(problem, target, starts))
-    best = problem.reduction(_starts(problem, problem.every, count)) if problem.every < problem.epochs else 0.0
+    best = max((problem.reduction(_starts(problem, first, count)) for first in problem.intervals()[-1:]), default=0.0)
     where = f"{count} of {len(problem.blocks)} blocks (freeze.max_fraction) in {problem.epochs} epochs"
-    remedy = "more epochs, a shorter dst.every or a larger freeze.max_fraction"
-    raise UserError(_unreachable(target, best, where, remedy))
+    remedy = "allow more epochs, a shorter dst.every or a larger freeze.max_fraction"
+    raise out_of_reach(target, best, where, remedy)
+
+
+def fraction_of_blocks(problem: FreezeProblem, target: float, fraction: float) -> FreezePlan:
+    """Freeze exactly this share of the blocks (4.2.1: "2/3 layers"), rounded half up, one per interval.
+
+    The first one freezes at the latest multiple of the interval from which they save `target`, and the last one's
+    epoch is moved as in `single_shot`; or, if that comes nearer to the target, one interval later.
+
+    Raises:
+        UserError: the share is no block at all, or so many save less than the target at the earliest, or more at the
+            latest; the message names what is in reach.
+    """
+    total = len(problem.blocks)
+    count = round_half_up(fraction * total)
+    where = f"exactly {count} of {total} blocks (freeze.fraction) in {problem.epochs} epochs"
+    if count == 0:
+        raise UserError(f"freeze.fraction={fraction:g} of {total} blocks is none; allowed: from {0.5 / total:.3f} to 1")
+    complete = [s for first in problem.intervals() if len(s := _starts(problem, first, count)) == count]
+    if not complete:
+        raise UserError(f"{where} have no room, one every {problem.every}; lower freeze.fraction, or train longer")
+    enough = [starts for starts in complete if problem.reduction(starts) >= target - 1e-12]
+    if not enough:
+        remedy = "allow more epochs or a larger freeze.fraction"
+        raise out_of_reach(target, problem.reduction(complete[-1]), where, remedy)
+    least = problem.reduction([*complete[0][:-1], problem.epochs - 1])
+    if target < least - 1e-12:
+        raise out_of_reach(target, least, where, "allow a smaller freeze.fraction", smallest=True)
+    later = complete[: len(complete) - len(enough)][-1:]
+    nearest = [_fit_last(problem, target, enough[0]), *later]
+    return problem.plan(min(nearest, key=lambda starts: abs(problem.reduction(starts) - target)))
 
 
 def _starts(problem: FreezeProblem, first: int, count: int) -> list[int]:
@@ -90,8 +139,11 @@ def _fit_last(problem: FreezeProblem, target: float, starts: list[int]) -> list[
     return [*starts[:-1], last]
 
 
-def _unreachable(target: float, best: float, where: str, remedy: str) -> str:
-    return (
-        f"freeze={target:g} is out of reach with {where}: the largest reachable is {100 * best:.2f} % "
-        f"(freeze={int(best * 1e4) / 1e4:g}); lower freeze, or allow {remedy}"
+def out_of_reach(target: float, best: float, where: str, remedy: str, smallest: bool = False) -> UserError:
+    """The error that names the largest target in reach, or the smallest."""
+    end, change = ("smallest", "raise") if smallest else ("largest", "lower")
+    exact = (math.ceil(best * 1e4) if smallest else math.floor(best * 1e4)) / 1e4
+    return UserError(
+        f"freeze={target:g} is out of reach with {where}: the {end} reachable is {100 * best:.2f} % "
+        f"(freeze={exact:g}); {change} freeze, or {remedy}"
     )

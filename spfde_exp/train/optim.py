@@ -76,7 +76,8 @@ class BlockSGD:
             # The part that is never frozen is active in every epoch, as a block behind all others.
             block = len(plan.blocks) if group["block"] is None else group["block"]
             warmed_up = plan.progress(block, self.optim.warmup_epochs)
-            group["lr"] = learning_rate(self.optim, epoch, plan.progress(block, epoch), warmed_up)
+            annealed = learning_rate(self.optim, epoch, plan.progress(block, epoch), warmed_up)
+            group["lr"] = plan.rate(block) * annealed
             if plan.is_frozen(block, epoch):
                 for parameter in group["params"]:
                     parameter.grad = None

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from spfde_exp.cost.live import LiveBytes
 from spfde_exp.cost.meter import FlopMeter
 from spfde_exp.data import Batches, Dataset
+from spfde_exp.freeze.autofreeze import AutoFreeze, decision_epochs
 from spfde_exp.plan import RunPlan
 from spfde_exp.schema import Config
 from spfde_exp.sieve.choice import make_sieve
@@ -29,7 +31,8 @@ class Trainer:
 
     Attributes:
         model, masks, method, sieve, optimizer: the parts, on the device.
-        plan: what happens when.
+        autofreeze: decides at run time what freezes; None where the plan says it all.
+        plan: what happens when, as far as it is decided.
         steps: optimiser steps so far.
         setup_flops: what the method computed before the first epoch.
     """
@@ -55,7 +58,14 @@ class Trainer:
         self.method = method(config.method, plan.schedule, self.masks, partial(generator, config.seed))
         self.steps = self.setup_flops = 0
         self.sieve = make_sieve(config.sieve, plan.sieve, generator(config.seed, "sieve"), device)
+        self.autofreeze = self._autofreeze()
         self._block_of = {layer.name: layer.block for layer in plan.layers}
+
+    def _autofreeze(self) -> AutoFreeze | None:
+        if self.plan.freeze.known:
+            return None
+        epochs = decision_epochs(self.plan.epochs, self.config.freeze.intervals, self.config.dst.every)
+        return AutoFreeze(self.model, self.blocks, epochs, self.config.freeze.percentile)
 
     def begin(self) -> None:
         """The initial stage (SpFDE section 4.1): a sparse model. The partial training set is drawn already."""
@@ -108,11 +118,14 @@ class Trainer:
                         live.hold([list(self.model.parameters()), list(self.model.buffers()), x, y])
                         live.hold([[p.grad for p in self.model.parameters()], self.masks.state_dict()])
                         live.hold(self.optimizer.sgd.state_dict()["state"])
+                        live.hold(self.autofreeze.tensors if self.autofreeze else [])
                     at = Step(epoch, step, steps, self.steps, lr)
                     meter.dense_gradients = self.method.needs_dense_gradients(at)
                     loss, correct = self._step(x, y, frozen)
                     if not self.method.gradients(at, active):
                         self.optimizer.sgd.step()
+                    if self.autofreeze:
+                        self.autofreeze.observe()
                     if self.method.stepped(at, active):
                         flops += meter.take(kept)
                         kept = self._kept()
@@ -123,6 +136,10 @@ class Trainer:
             train_loss, train_acc = float(loss_sum) / examples, 100 * int(right) / examples
         if epoch + 1 in self.plan.sieve_updates():
             self.sieve.update(generator(self.config.seed, "sieve", epoch + 1))
+        memory = self.plan.memory(epoch).figure_4
+        if self.autofreeze and epoch + 1 in self.autofreeze.epochs:
+            depth = self.autofreeze.decide(frozen)
+            self.plan = replace(self.plan, freeze=self.plan.freeze.from_epoch(epoch + 1, depth))
         seconds = time.perf_counter() - start
         return {
             "train_loss": train_loss,
@@ -133,7 +150,7 @@ class Trainer:
             "train_examples": examples,
             "epoch_time_s": seconds,
             "epoch_flops": flops + meter.take(kept),
-            "memory_bytes": self.plan.memory(epoch).figure_4,
+            "memory_bytes": memory,
             "memory_peak_bytes": live.peak if measured >= 0 else None,
             **self.method.metrics(),
         }
@@ -198,6 +215,8 @@ class Trainer:
             "method": self.method.state_dict(),
             "gradients": gradients if structure_changes else {},
             "sieve": self.sieve.state_dict(),
+            "autofreeze": self.autofreeze.state_dict() if self.autofreeze else {},
+            "frozen_blocks": list(self.plan.freeze.frozen),
             "rng": torch.get_rng_state(),
             "cuda_rng": [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else [],
         }
@@ -213,6 +232,10 @@ class Trainer:
             weight = self.masks.weights[name]
             weight.grad = torch.empty_like(weight).copy_(gradient)
         self.sieve.load_state_dict(state["sieve"])
+        if self.autofreeze:
+            self.autofreeze.load_state_dict(state["autofreeze"])
+            frozen = tuple(state["frozen_blocks"])
+            self.plan = replace(self.plan, freeze=replace(self.plan.freeze, frozen=frozen))
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"][0], self.device)

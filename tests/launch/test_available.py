@@ -20,7 +20,6 @@ PLANNED = {
     *(f"recipe={paper}_{data}" for paper in ("mest", "grasp") for data in ("cifar10", "cifar100")),
     *(f"method={name}" for name in ("lth", "snip", "grasp", "deepr", "set", "dsr", "snfs", "rigl", "rigl_itop")),
     *(f"model={name}" for name in ("vgg19", "mobilenet_v2", "resnet34", "resnet50_cifar")),
-    *(f"freeze={name}" for name in ("single_shot_resume", "periodic", "delayed_periodic")),
     *(f"sparsity.scheme={name}" for name in ("channel", "block", "pattern", "hybrid")),
     *(f"sparsity.distribution={name}" for name in ("explicit", "proportional")),
 }

@@ -1,0 +1,97 @@
+"""The configuration group `freeze`, resolved: which scheme reads which key, and `auto` as a number."""
+
+from fractions import Fraction
+from typing import Any
+
+from spfde_exp.errors import UserError
+from spfde_exp.freeze.published import published_t_freeze
+from spfde_exp.rounding import round_half_up, to_interval
+from spfde_exp.schema import Freeze
+
+RESUMED = 10 / 160  # share of the epochs at whose end everything trains again (SpFDE appendix B names none)
+DELAY = 1 / 4  # share of the epochs before delayed periodic freezing begins (appendix B: "certain epochs")
+
+IN_STEP = ("single_shot", "single_shot_resume", "autofreeze")  # with the structure changes: these read `dst.every`
+
+# Keys that only some schemes read -> these schemes, and the value at which the key rests in all others.
+READ: dict[str, tuple[tuple[str, ...], Any]] = {
+    "t_freeze": (("single_shot", "single_shot_resume", "delayed_periodic", "freezeout"), "auto"),
+    "max_fraction": (("single_shot", "single_shot_resume", "periodic", "delayed_periodic"), 1.0),
+    "fraction": (("single_shot", "single_shot_resume"), None),
+    "resume_epochs": (("single_shot_resume",), "auto"),
+    "spacing": (("freezeout",), "cubic"),
+    "scale_lr": (("freezeout",), True),
+    "intervals": (("autofreeze",), 10),
+    "percentile": (("autofreeze",), 50.0),
+}
+
+
+def resolve_freeze(freeze: Freeze, model: str, epochs: int, scale: float, every: int) -> None:
+    """Write out in `freeze` all that follows from other keys, so that equal runs look equal.
+
+    Args:
+        model: its name.
+        epochs: length of the run.
+        scale: factor from the epochs that the keys are counted in to those of the run.
+        every: structure-change interval.
+
+    Raises:
+        UserError: values that contradict each other.
+    """
+    freeze.target = round(freeze.target, 10)
+    if freeze.scheme == "autofreeze" or (freeze.scheme == "freezeout" and freeze.t_freeze != "auto"):
+        freeze.target = 0.0  # decided otherwise
+    elif freeze.target == 0:
+        freeze.scheme = "none"
+    if freeze.scheme == "none":
+        freeze.target, freeze.bn = 0.0, "eval"
+    if freeze.target == 0:
+        freeze.accounting = "flat"
+    fraction = freeze.fraction = _number(freeze.fraction)
+    if fraction is not None and freeze.scheme not in (*READ["fraction"][0], "none"):
+        allowed = " and ".join(READ["fraction"][0])
+        raise UserError(f"freeze.fraction={fraction:g} is for {allowed}; freeze.scheme={freeze.scheme} takes null")
+    for key, (schemes, rest) in READ.items():
+        if freeze.scheme not in schemes:
+            setattr(freeze, key, rest)
+    if freeze.scheme == "single_shot_resume":
+        freeze.resume_epochs = _resumed(freeze.resume_epochs, epochs, scale)
+    if freeze.t_freeze != "auto":
+        freeze.t_freeze = _first(freeze, epochs, scale, every)
+    elif freeze.scheme == "delayed_periodic":
+        first = max(every, to_interval(DELAY * epochs, every))
+        freeze.t_freeze = first if first < epochs else "auto"
+    elif freeze.scheme in ("single_shot", "single_shot_resume") and freeze.accounting == "flat" and fraction is None:
+        known = published_t_freeze(model, epochs, every, freeze.target, freeze.max_fraction)
+        freeze.t_freeze = known or "auto"
+    if fraction is not None or freeze.t_freeze != "auto" and freeze.scheme != "delayed_periodic":
+        freeze.max_fraction = 1.0
+
+
+def _resumed(given: Any, epochs: int, scale: float) -> int:
+    number = max(1, round_half_up(RESUMED * epochs if given == "auto" else given * scale))
+    if number >= epochs - 1:
+        raise UserError(
+            f"freeze.resume_epochs={number} leaves no epoch to freeze in, of {epochs}; allowed: fewer, or auto"
+        )
+    return number
+
+
+def _first(freeze: Freeze, epochs: int, scale: float, every: int) -> int:
+    if freeze.fraction is not None:
+        raise UserError(
+            f"freeze.fraction={freeze.fraction:g} solves for the first epoch, and freeze.t_freeze={freeze.t_freeze} "
+            "gives it; give one of the two"
+        )
+    interval = 1 if freeze.scheme == "freezeout" else every  # which knows no structure changes
+    first = max(interval, to_interval(freeze.t_freeze * scale, interval))
+    if first >= epochs:
+        raise UserError(
+            f"freeze.t_freeze={first} is not before the last of {epochs} epochs; allowed: an earlier epoch, or auto"
+        )
+    return first
+
+
+def _number(fraction: Any) -> float | None:
+    """A share given as a number or as text such as ``2/3``."""
+    return None if fraction is None else round(float(Fraction(str(fraction))), 10)
