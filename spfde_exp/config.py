@@ -18,7 +18,7 @@ from spfde_exp.data.specs import SPECS
 from spfde_exp.errors import UserError
 from spfde_exp.freeze.settings import IN_STEP, resolve_freeze
 from spfde_exp.rounding import round_half_up, share_of, to_interval
-from spfde_exp.schema import BOUNDS, CHOICES, Config, MethodConfig, Optim
+from spfde_exp.schema import BOUNDS, CHOICES, Config, MethodConfig, Model, Optim
 from spfde_exp.sieve.settings import resolve_sieve
 from spfde_exp.sparse.methods import METHODS
 
@@ -27,7 +27,7 @@ SCHEMA_VERSION = 1
 # What cannot change the result: where, how watched, how launched, how spelled.
 NOT_IDENTITY = (
     "device", "threads", "runs_dir", "checkpoint_every", "force", "dry_run", "sweep", "logger", "dataset.root",
-    "effort",
+    "effort", "model.allow",
 )  # fmt: skip
 
 KINDS = {"integer": "a whole number", "float": "a number", "bool": "true or false"}
@@ -35,6 +35,8 @@ KINDS = {"integer": "a whole number", "float": "a number", "bool": "true or fals
 # Keys added after schema version 1 -> the value at which a run is what it was before the key existed. A key at
 # that value is left out of the identity, so that old signatures stay.
 NEUTRAL: dict[str, Any] = {
+    "model.target": None,
+    "model.blocks": "auto",
     "sparsity.block": [4, 1],
     "sparsity.explicit": None,
     "sparsity.tolerance": 0.01,
@@ -149,9 +151,19 @@ def resolve(raw: DictConfig | Mapping[str, Any]) -> Config:
     data = config.dataset
     if data.subset is None and data.test_subset is None and data.val_fraction == 0:
         data.split_seed = 0
+    _resolve_model(config.model)
     _resolve_method(config)
     _resolve_schedule(config)
     return config
+
+
+def _resolve_model(model: Model) -> None:
+    if model.name != "custom":
+        model.target, model.kwargs, model.allow, model.blocks = None, {}, [], "auto"
+    elif model.target is None:
+        raise UserError("model=custom needs model.target=package.module.callable, such as torchvision.models.resnet18")
+    elif model.width != 1:
+        raise UserError(f"model.width={model.width:g} is impossible with model=custom; set its size by model.kwargs")
 
 
 def _resolve_method(config: Config) -> None:

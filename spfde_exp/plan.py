@@ -13,7 +13,7 @@ from spfde_exp.data.specs import SPECS, Spec
 from spfde_exp.errors import UserError
 from spfde_exp.freeze.schemes import freeze_plan
 from spfde_exp.freeze.solver import FreezeProblem
-from spfde_exp.models import BUILDERS, build
+from spfde_exp.models import Blueprint, blueprint
 from spfde_exp.rounding import share_of
 from spfde_exp.run_plan import RunPlan
 from spfde_exp.schema import Config, Optim
@@ -40,9 +40,13 @@ def train_size(config: Config) -> int:
 
 
 def build_model(config: Config) -> nn.Module:
-    """The model of a run, on the CPU, with weights drawn from the global generator."""
+    """The model of a run, on the CPU, with weights drawn from the global generator.
+
+    Raises:
+        UserError: there is no such model, or it does not fit the data set's images.
+    """
     spec = SPECS[config.dataset.name]
-    return build(config.model.name, config.model.width, spec.classes, spec.shape[0])
+    return blueprint(config.model).build(spec.classes, spec.shape)
 
 
 def make_plan(config: Config, model: nn.Module | None = None) -> RunPlan:
@@ -64,11 +68,10 @@ def make_plan(config: Config, model: nn.Module | None = None) -> RunPlan:
     # Planned from a configuration without what plans do not depend on, so that such runs share one.
     optim = Optim(1.0, 0.0, momentum=0.0, weight_decay=0.0, nesterov=False, batch_size=config.optim.batch_size)
     part = replace(config, seed=0, precision="fp32", optim=optim)
-    name = config.model.name
-    key = (signature(part), METHODS[config.method.name], spec, BUILDERS.get(name))
+    drawn = blueprint(config.model)
+    key = (signature(part), METHODS[config.method.name], spec, drawn)
     if key not in _plans:
-        measured = _profile(BUILDERS.get(name), name, config.model.width, spec, which)
-        _plans[key] = _plan(part, measured)
+        _plans[key] = _plan(part, _profile(drawn, spec, which))
     return _plans[key]
 
 
@@ -76,10 +79,9 @@ _plans: dict[tuple[Any, ...], RunPlan] = {}
 
 
 @lru_cache(maxsize=64)
-def _profile(builder: object, name: str, width: float, spec: Spec, which: str | None) -> Profile:
-    """`builder` is what `name` stands for, so that a name that comes to mean another model is measured anew."""
+def _profile(drawn: Blueprint, spec: Spec, which: str | None) -> Profile:
     with torch.random.fork_rng(devices=[]):
-        return profile(build(name, width, spec.classes, spec.shape[0]), spec.shape, which)
+        return profile(drawn.build(spec.classes, spec.shape), spec.shape, which)
 
 
 def _plan(config: Config, model: Profile) -> RunPlan:

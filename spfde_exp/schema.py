@@ -8,8 +8,14 @@ from typing import Any
 
 @dataclass
 class Model:
+    """`target`, `kwargs`, `allow` and `blocks` are read by model=custom only."""
+
     name: str
     width: float
+    target: str | None = None
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    allow: list[str] = field(default_factory=list)
+    blocks: Any = "auto"
 
 
 @dataclass
@@ -171,6 +177,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 # key -> (allowed, what to say). Bounds of keys that scale or combine are checked in config.resolve.
 BOUNDS: dict[str, tuple[str, Any]] = {
     "model.width": ("a number above 0", lambda v: v > 0),
+    "model.target": ("null or package.module.callable", lambda v: v is None or re.fullmatch(r"\w+(\.\w+)+", v)),
+    "model.blocks": ("auto or a list of lists of names of modules", lambda v: v == "auto" or _names(v)),
     "dataset.subset": ("null or a whole number above 0", lambda v: v is None or v > 0),
     "dataset.test_subset": ("null or a whole number above 0", lambda v: v is None or v > 0),
     "dataset.val_fraction": ("a number from 0 up to, not including, 1", lambda v: 0 <= v < 1),
@@ -244,6 +252,12 @@ BOUNDS: dict[str, tuple[str, Any]] = {
 
 def _real(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _names(value: Any) -> bool:
+    """A list of lists, none of them empty, of names."""
+    lists = [value, *value] if isinstance(value, list) else [None]
+    return all(isinstance(v, list) and v for v in lists) and all(isinstance(name, str) for v in value for name in v)
 
 
 def _whole(value: Any) -> bool:

@@ -195,7 +195,9 @@ def options() -> list[str]:
     return [f"{path.parent.name}={path.stem}" for path in sorted(files)]
 
 
+NEEDS = {"sparsity=unstructured": "sparsity.target=0.5", "model=custom": "model.target=torchvision.models.alexnet"}
+
+
 @pytest.mark.parametrize("option", options())
 def test_every_option_composes(option):
-    extra = ["sparsity.target=0.5"] if option == "sparsity=unstructured" else []
-    assert signature(compose([option, *extra]))
+    assert signature(compose([option, *([NEEDS[option]] if option in NEEDS else [])]))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from spfde_exp.errors import UserError
 from spfde_exp.sparse.layers import weight_layers
 
 
@@ -57,12 +58,37 @@ def modes_kept(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+def run_example(model: nn.Module, example_shape: Sequence[int]) -> Tensor:
+    """What `model` gives for one black image of `example_shape` (C, H, W), in evaluation mode; it stays as it was.
+
+    Raises:
+        UserError: it cannot take such images.
+    """
+    image = torch.zeros(1, *example_shape, device=next(model.parameters(), torch.zeros(0)).device)
+    with modes_kept(model):
+        try:
+            logits: Tensor = model.eval()(image)
+            return logits
+        except UserError:
+            raise
+        except Exception as error:
+            size = "x".join(map(str, example_shape))
+            told = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise UserError(
+                f"the model cannot take images of {size} (channels x height x width): {told}; choose another model or "
+                "data set"
+            ) from error
+
+
 def measure_layers(
     model: nn.Module, example_shape: Sequence[int], blocks: Sequence[tuple[str, Sequence[str]]]
 ) -> list[Layer]:
     """Run one example of `example_shape` (C, H, W) through `model` and look at what each layer does.
 
     Layers are in definition order. The model's mode and buffers are left as they were.
+
+    Raises:
+        UserError: the model cannot take such images, or has no convolution or linear layer.
     """
     found: dict[str, tuple[int, int]] = {}
     handles = []
@@ -74,10 +100,11 @@ def measure_layers(
             found[name] = (seen_positions + out.numel() // features, seen_outputs + out.numel())
 
         handles.append(module.register_forward_hook(look))
-    device = next(model.parameters()).device
+    if not handles:
+        raise UserError("the model has no convolution and no linear layer: its FLOPs cannot be counted")
     try:
-        with torch.no_grad(), modes_kept(model):
-            model.eval()(torch.zeros(1, *example_shape, device=device))
+        with torch.no_grad():
+            run_example(model, example_shape)
     finally:
         for handle in handles:
             handle.remove()

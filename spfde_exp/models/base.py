@@ -1,16 +1,52 @@
 """A network as a chain of blocks, of which the first few can run without autograd."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from spfde_exp.errors import UserError
 
-class BlockNet(nn.Module):
+
+class BlockModel(nn.Module):
+    """A network whose first blocks can be frozen: what training, planning and cost need of a model.
+
+    A block is the unit of layer freezing (SpFDE section 4.2.1). What is in no block, the classifier, is never frozen.
+    A subclass says which submodules make up each block, and what follows the last one.
+    """
+
+    def blocks(self) -> list[tuple[str, list[str]]]:
+        """Blocks in the order of execution: name, and the names of the submodules that it runs, in order."""
+        raise NotImplementedError
+
+    def head(self, x: Tensor) -> Tensor:
+        """Logits [B, num_classes] of what the last block returns."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, frozen: int = 0) -> Tensor:
+        """Logits [B, num_classes] of x [B, C, H, W]; the first `frozen` blocks run under no_grad.
+
+        Nothing is stored for the backward pass of a frozen block. Whether its batch norms use running
+        statistics is up to the caller (``eval()`` on the submodules). Raises ValueError if blocks are fewer.
+        """
+        blocks = self.blocks()
+        check_frozen(frozen, len(blocks))
+        with torch.no_grad():
+            x = self._run(blocks[:frozen], x)
+        return self.head(self._run(blocks[frozen:], x))
+
+    def _run(self, blocks: Sequence[tuple[str, list[str]]], x: Tensor) -> Tensor:
+        for _, members in blocks:
+            for member in members:
+                x = self.get_submodule(member)(x)
+        return x
+
+
+class BlockNet(BlockModel):
     """`stem`, then `stage1`, `stage2`, ... (each a sequence of blocks), global average pool and `classifier`.
 
-    A block is the unit of layer freezing (SpFDE section 4.2.1). The stem belongs to the first block; pooling
-    and classifier belong to none, and are never frozen.
+    The stem belongs to the first block; pooling and classifier belong to none.
     """
 
     def __init__(self, stem: nn.Module, stages: Sequence[Sequence[nn.Module]], features: int, num_classes: int) -> None:
@@ -23,24 +59,35 @@ class BlockNet(nn.Module):
         self.classifier = nn.Linear(features, num_classes)
 
     def blocks(self) -> list[tuple[str, list[str]]]:
-        """Blocks in the order of execution: name, and the names of the submodules that it holds."""
         return [(name, ["stem", name] if name == self._blocks[0] else [name]) for name in self._blocks]
 
-    def forward(self, x: Tensor, frozen: int = 0) -> Tensor:
-        """Logits [B, num_classes] of x [B, C, H, W]; the first `frozen` blocks run under no_grad.
-
-        Nothing is stored for the backward pass of a frozen block. Whether its batch norms use running
-        statistics is up to the caller (``eval()`` on the submodules). Raises ValueError if blocks are fewer.
-        """
-        if not 0 <= frozen <= len(self._blocks):
-            raise ValueError(f"frozen={frozen}: the network has {len(self._blocks)} blocks")
-        chain = [self.stem, *map(self.get_submodule, self._blocks)]
-        prefix = frozen + 1 if frozen else 0  # the stem goes with the first block
-        with torch.no_grad():
-            for module in chain[:prefix]:
-                x = module(x)
-        for module in chain[prefix:]:
-            x = module(x)
+    def head(self, x: Tensor) -> Tensor:
         # A mean, not AdaptiveAvgPool2d: that one's backward pass is not deterministic on CUDA.
         logits: Tensor = self.classifier(x.mean((2, 3)))
         return logits
+
+    def initialise(self) -> None:
+        """Convolutions Kaiming-normal (fan out), the classifier N(0, 0.01) with zero bias, as in the MEST code."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.normal_(self.classifier.weight, 0.0, 0.01)
+        nn.init.zeros_(self.classifier.bias)
+
+
+def check_frozen(frozen: int, blocks: int) -> None:
+    """Raises ValueError unless `frozen` of so many blocks can be frozen."""
+    if not 0 <= frozen <= blocks:
+        raise ValueError(f"frozen={frozen}: the network has {blocks} blocks")
+
+
+def widened(channels: Sequence[int], width: float) -> list[int]:
+    """`channels` times `width`, halves rounded up.
+
+    Raises:
+        UserError: a layer would have no channels.
+    """
+    answer = [math.floor(base * width + 0.5) for base in channels]
+    if min(answer) < 1:
+        raise UserError(f"model.width={width} leaves no channels: it must be at least 1/{2 * min(channels)}")
+    return answer

@@ -4,14 +4,10 @@ As in MEST and SpFDE, whose ResNet-32 has `width` 2 and 1.86 M parameters, a sho
 with batch norm where stride or width changes, and the identity elsewhere.
 """
 
-import math
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spfde_exp.errors import UserError
-
-from .base import BlockNet
+from .base import BlockNet, widened
 
 
 class Stem(nn.Module):
@@ -50,14 +46,11 @@ class ResidualBlock(nn.Module):
 class ResNet(BlockNet):
     """ResNet of `depth` 6n + 2: three stages of n blocks, 16, 32, 64 channels times `width`, strides 1, 2, 2.
 
-    Convolutions start Kaiming-normal (fan out), the classifier N(0, 0.01) with zero bias. Raises UserError if
-    `width` leaves a stage without channels.
+    Raises UserError if `width` leaves a stage without channels.
     """
 
     def __init__(self, depth: int, width: float, num_classes: int, in_channels: int) -> None:
-        channels = [math.floor(base * width + 0.5) for base in (16, 32, 64)]
-        if channels[0] < 1:
-            raise UserError(f"model.width={width} leaves no channels: it must be at least 1/32")
+        channels = widened((16, 32, 64), width)
         stages = []
         before = channels[0]
         for after, stride in zip(channels, (1, 2, 2), strict=True):
@@ -65,8 +58,4 @@ class ResNet(BlockNet):
             stages.append([ResidualBlock(before, after, stride), *rest])
             before = after
         super().__init__(Stem(in_channels, channels[0]), stages, before, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.normal_(self.classifier.weight, 0.0, 0.01)
-        nn.init.zeros_(self.classifier.bias)
+        self.initialise()

@@ -178,9 +178,10 @@ class Trainer:
     def _set_modes(self, frozen: int) -> None:
         self.model.train()
         if self.config.freeze.bn == "eval":
-            for _, members in self.blocks[:frozen]:
-                for member in members:
-                    self.model.get_submodule(member).eval()
+            cold = {member for _, members in self.blocks[:frozen] for member in members}
+            for name, module in self.model.named_modules():
+                if name in cold:  # what is not a module's name is a parameter's
+                    module.eval()
 
     @torch.no_grad()
     def evaluate(self, split: str) -> dict[str, float]:
