@@ -14,11 +14,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from spfde_exp.data.specs import SPECS
+from spfde_exp.data.specs import source_of
 from spfde_exp.errors import UserError
 from spfde_exp.freeze.settings import IN_STEP, resolve_freeze
 from spfde_exp.rounding import round_half_up, share_of, to_interval
-from spfde_exp.schema import BOUNDS, CHOICES, Config, MethodConfig, Model, Optim
+from spfde_exp.schema import BOUNDS, CHOICES, Config, DatasetConfig, HooksConfig, MethodConfig, Model, Optim
 from spfde_exp.sieve.settings import resolve_sieve
 from spfde_exp.sparse.methods import METHODS
 
@@ -27,7 +27,7 @@ SCHEMA_VERSION = 1
 # What cannot change the result: where, how watched, how launched, how spelled.
 NOT_IDENTITY = (
     "device", "threads", "runs_dir", "checkpoint_every", "force", "dry_run", "sweep", "logger", "dataset.root",
-    "effort", "model.allow",
+    "dataset.workers", "effort", "model.allow",
 )  # fmt: skip
 
 KINDS = {"integer": "a whole number", "float": "a number", "bool": "true or false"}
@@ -42,6 +42,8 @@ NEUTRAL: dict[str, Any] = {
     "sparsity.tolerance": 0.01,
     **{f"method.{key.name}": key.default for key in fields(MethodConfig) if key.default is None},
     "dataset.test_subset": None,
+    "dataset.folder": None,
+    "dataset.image_size": None,
     "optim.schedule": "cosine",
     "optim.steps": [],
     "optim.warmup_epochs": 0,
@@ -55,6 +57,7 @@ NEUTRAL: dict[str, Any] = {
     "sieve.phase1_epochs": "auto",
     "sieve.threshold": None,
     "sieve.count": None,
+    **{f"hooks.{key.name}": key.default for key in fields(HooksConfig)},
 }
 
 _PARTS: dict[tuple[str, str], Any] = {}  # top-level key and its value as text -> the value converted
@@ -92,8 +95,7 @@ def typed(raw: DictConfig | Mapping[str, Any]) -> Config:
     for key, (rule, holds) in BOUNDS.items():
         if isinstance(values[key], float) and not math.isfinite(values[key]) or not holds(values[key]):
             raise UserError(f"{key}={values[key]} is impossible; allowed: {rule}")
-    if config.dataset.name not in SPECS:
-        raise UserError(f"dataset={config.dataset.name} is unknown; allowed: {', '.join(SPECS)}")
+    _check_dataset(config.dataset)
     if config.optim.nesterov and config.optim.momentum == 0:
         raise UserError("optim.nesterov=true needs momentum; set optim.momentum above 0, or optim.nesterov=false")
     if config.method.name not in METHODS:
@@ -148,12 +150,12 @@ def resolve(raw: DictConfig | Mapping[str, Any]) -> Config:
         config.sweep = list(config.sweep)
     if config.logger.name == "none":
         config.logger.mode = "disabled"
-    data = config.dataset
-    if data.subset is None and data.test_subset is None and data.val_fraction == 0:
-        data.split_seed = 0
+    _resolve_dataset(config.dataset)
     _resolve_model(config.model)
     _resolve_method(config)
     _resolve_schedule(config)
+    if not config.hooks.cka:
+        config.hooks.examples = HooksConfig.examples
     return config
 
 
@@ -184,7 +186,7 @@ def _resolve_method(config: Config) -> None:
             setattr(config.method, key.name, key.default)
     if "p" in method.reads:
         config.method.p = method.mutation_ratio(sparsity.target, config.method.p)
-    if method.own_densities and not method.dynamic:
+    if method.ranks_globally:
         sparsity.distribution = "uniform"  # what counts is the number of weights of all layers together
     if sparsity.distribution != "explicit":
         sparsity.explicit = None
@@ -205,6 +207,24 @@ def _resolve_schedule(config: Config) -> None:
         dst.milestones, dst.stop = [], 0
         if freeze.scheme not in IN_STEP:
             dst.every = 1
+
+
+def _check_dataset(data: DatasetConfig) -> None:
+    if source_of(data.name).files and data.image_size is None:
+        raise UserError(f"dataset.image_size=null is impossible with dataset={data.name}; allowed: pixels, such as 224")
+    if data.name == "folder" and not data.folder:
+        raise UserError("dataset.folder has no value; set dataset.folder=NAME, and dataset.root to where it lies")
+
+
+def _resolve_dataset(data: DatasetConfig) -> None:
+    if data.subset is None and data.test_subset is None and data.val_fraction == 0:
+        data.split_seed = 0
+    if source_of(data.name).files:
+        data.pad = 0  # crops are taken from the image, in any size
+    else:
+        data.image_size, data.workers = None, 0
+    if data.name != "folder":
+        data.folder = None
 
 
 def _resolve_optim(optim: Optim, epochs: int, scale: float) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 
 from spfde_exp.config import signature
 from spfde_exp.cost.profile import Profile, profile
-from spfde_exp.data.specs import SPECS, Spec
+from spfde_exp.data.specs import Spec, spec_of
 from spfde_exp.errors import UserError
 from spfde_exp.freeze.schemes import freeze_plan
 from spfde_exp.freeze.solver import FreezeProblem
@@ -32,7 +32,7 @@ def train_size(config: Config) -> int:
         UserError: the subset is larger than the data set.
     """
     name = config.dataset.name
-    full = SPECS[name].train
+    full = spec_of(config.dataset).train
     rest = full - share_of(full, config.dataset.val_fraction)
     if config.dataset.subset is not None and config.dataset.subset > rest:
         raise UserError(f"dataset.subset={config.dataset.subset} is more than the {rest} training examples of {name}")
@@ -45,7 +45,7 @@ def build_model(config: Config) -> nn.Module:
     Raises:
         UserError: there is no such model, or it does not fit the data set's images.
     """
-    spec = SPECS[config.dataset.name]
+    spec = spec_of(config.dataset)
     return blueprint(config.model).build(spec.classes, spec.shape)
 
 
@@ -61,7 +61,7 @@ def make_plan(config: Config, model: nn.Module | None = None) -> RunPlan:
     Raises:
         UserError: the freezing target is out of reach, a layer cannot hold the sparsity, or sizes do not fit.
     """
-    spec, sparse = SPECS[config.dataset.name], METHODS[config.method.name].sparse
+    spec, sparse = spec_of(config.dataset), METHODS[config.method.name].sparse
     which = config.sparsity.prunable if sparse else None
     if model is not None:
         return _plan(config, profile(model, spec.shape, which))
@@ -86,14 +86,13 @@ def _profile(drawn: Blueprint, spec: Spec, which: str | None) -> Profile:
 
 def _plan(config: Config, model: Profile) -> RunPlan:
     examples, dst, method = train_size(config), config.dst, METHODS[config.method.name]
-    schedule = method.schedule(
-        config.epochs, config.sparsity.target, config.method.p, dst.every, dst.milestones, dst.stop
-    )
+    schedule = method.schedule_of(config)
     sparsity, prunable = config.sparsity, set(model.prunable)
     shapes = {layer.name: layer.shape for layer in model.layers if layer.name in prunable}
     units = layouts(shapes, sparsity.scheme, sparsity.block)
     distribution = Distribution(units, sparsity.target, sparsity.distribution, sparsity.explicit)
-    distribution.check(sparsity.tolerance)
+    if not method.ranks_globally:
+        distribution.check(sparsity.tolerance)
     freeze, name = config.freeze, config.model.name
     density = tuple(1 - s for s in schedule.trained) if freeze.accounting == "trained" else None
     resume = int(freeze.resume_epochs) if freeze.scheme == "single_shot_resume" else 0

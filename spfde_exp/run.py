@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 
-from spfde_exp.claim import Claim
-from spfde_exp.data import Dataset, load
+from spfde_exp.claim import Claim, Taken
+from spfde_exp.data import Dataset, ImageSet, load
 from spfde_exp.errors import UserError
 from spfde_exp.failure import NanLoss
 from spfde_exp.files import writable_dir
+from spfde_exp.lineage import parent
+from spfde_exp.hooks.run_hooks import RunHooks
 from spfde_exp.plan import RunPlan, build_model, make_plan
 from spfde_exp.provenance import code_version, environment
 from spfde_exp.schema import Config
@@ -26,10 +28,11 @@ from spfde_exp.train.device import choose_device, choose_threads, exact
 from spfde_exp.train.trainer import Trainer
 
 log = logging.getLogger(__name__)
+OTHERS_S = 2.0  # between two looks at a run that another process trains
 
 
-def load_data(config: Config) -> Dataset:
-    """The data that a run is to see, on the CPU.
+def load_data(config: Config) -> Dataset | ImageSet:
+    """The data that a run is to see, in memory on the CPU, or as the names of its files.
 
     Raises:
         UserError: it is absent or damaged, or its subset or hold-out is impossible.
@@ -42,6 +45,8 @@ def load_data(config: Config) -> Dataset:
         val_fraction=data.val_fraction,
         test_subset=data.test_subset,
         split_seed=data.split_seed,
+        folder=data.folder,
+        image_size=data.image_size,
     )
 
 
@@ -84,22 +89,27 @@ def train(config: Config, overrides: Sequence[str] = (), launched: Mapping[str, 
                 if config.force:
                     folder.clear()
                 trainer = Trainer(config, plan, model, dataset.to(device), device)
+                hooks = RunHooks(folder, trainer, dataset)
                 first = _resume(folder, trainer, device, threads)
+                if first is None:
+                    first = _begin(folder, trainer, config, launched)
+                hooks.resume(first)
                 meta = {"overrides": list(overrides), "runs_per_device": 1, **(launched or {})}
                 meta |= {"device": str(device), "threads": threads, "data_checksum": dataset.checksum}
                 _describe(folder, config, plan, meta)
-                summary = _train_owned(folder, config, trainer, first, sink, claim)
+                summary = _train_owned(folder, config, trainer, hooks, first, sink, claim)
         except AlreadyDone as done:  # somebody else trained it while this process was starting
             summary = done.summary
     return objective(summary)
 
 
 def _train_owned(
-    folder: RunFolder, config: Config, trainer: Trainer, first: int, sink: WandbSink, claim: Claim
+    folder: RunFolder, config: Config, trainer: Trainer, hooks: RunHooks, first: int, sink: WandbSink, claim: Claim
 ) -> dict[str, Any]:
     sink.start()
     try:
-        _train_epochs(folder, config, trainer, first, claim)
+        _train_epochs(folder, config, trainer, hooks, first, claim)
+        hooks.finish()
         save(folder, "model.pt", {"model": trainer.model.state_dict(), "masks": trainer.masks.state_dict()})
         realised = trainer.plan.realised(folder.metrics())
         if trainer.plan.unknown:
@@ -117,7 +127,9 @@ def _train_owned(
     return summary
 
 
-def _train_epochs(folder: RunFolder, config: Config, trainer: Trainer, first: int, claim: Claim) -> None:
+def _train_epochs(
+    folder: RunFolder, config: Config, trainer: Trainer, hooks: RunHooks, first: int, claim: Claim
+) -> None:
     epochs = trainer.plan.epochs
     with Progress(folder.signature, epochs, first) as progress:
         for epoch in range(first, epochs):
@@ -133,18 +145,46 @@ def _train_epochs(folder: RunFolder, config: Config, trainer: Trainer, first: in
                 raise UserError(
                     f"run {folder.signature} was taken over: this process gave no sign of life for too long"
                 )
+            hooks.after_epoch(epoch)
             folder.append_metrics(row)
             if (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == epochs:
                 save_checkpoint(folder, trainer.state_dict(epoch + 1))
             progress.epoch(row)
 
 
-def _resume(folder: RunFolder, trainer: Trainer, device: torch.device, threads: int) -> int:
+def _begin(folder: RunFolder, trainer: Trainer, config: Config, launched: Mapping[str, Any] | None) -> int:
+    folder.truncate_metrics(0)
+    flops = 0
+    if (earlier := parent(config)) is not None:
+        weights, flops = _outcome(earlier, launched)
+        trainer.method.inherit({layer: weights[f"{layer}.weight"] for layer in trainer.masks.kept})
+    trainer.begin(flops)
+    return 0
+
+
+def _outcome(config: Config, launched: Mapping[str, Any] | None) -> tuple[dict[str, torch.Tensor], int]:
+    """Final weights of a run, and the FLOPs that it took; trains it, or waits while another process does."""
+    folder = RunFolder.of(config)
+    while (summary := folder.summary()) is None:
+        try:
+            with torch.random.fork_rng():
+                train(config, launched=launched)
+        except Taken:
+            time.sleep(OTHERS_S)
+    if not folder.file("model.pt").exists():
+        raise UserError(
+            f"the weights of run {folder.signature}, which this one starts from, are gone: train it again with "
+            f"`python -m spfde_exp.runs rerun {folder.signature}`, or delete its folder"
+        )
+    model = torch.load(folder.file("model.pt"), map_location="cpu", weights_only=True)["model"]
+    return model, int(summary["train_flops"])
+
+
+def _resume(folder: RunFolder, trainer: Trainer, device: torch.device, threads: int) -> int | None:
+    """The epoch to go on with; None where there is no checkpoint."""
     state = load_checkpoint(folder)
     if state is None:
-        trainer.begin()
-        folder.truncate_metrics(0)
-        return 0
+        return None
     trainer.load_state_dict(state)
     first = int(state["epoch"])
     if [row["epoch"] for row in folder.metrics()[:first]] != list(range(first)):

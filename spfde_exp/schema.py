@@ -28,6 +28,9 @@ class DatasetConfig:
     split_seed: int
     pad: int
     flip: bool
+    folder: str | None = None
+    image_size: int | None = None
+    workers: Any = 0
 
 
 @dataclass
@@ -93,6 +96,15 @@ class SieveConfig:
 
 
 @dataclass
+class HooksConfig:
+    similarity: bool = False
+    cka: bool = False
+    gradient_norms: bool = False
+    unforgettable: bool = False
+    examples: int = 256
+
+
+@dataclass
 class Optim:
     lr: float
     end_lr: float
@@ -146,6 +158,7 @@ class Config:
     checkpoint_every: int
     force: bool
     dry_run: Any
+    hooks: HooksConfig = field(default_factory=HooksConfig)
     sweep: Any = field(default=None)  # the sweep files named by +sweep=, for W&B's group only
 
 
@@ -183,6 +196,8 @@ BOUNDS: dict[str, tuple[str, Any]] = {
     "dataset.test_subset": ("null or a whole number above 0", lambda v: v is None or v > 0),
     "dataset.val_fraction": ("a number from 0 up to, not including, 1", lambda v: 0 <= v < 1),
     "dataset.pad": ("a whole number from 0", lambda v: v >= 0),
+    "dataset.image_size": ("null or a whole number above 0", lambda v: v is None or v > 0),
+    "dataset.workers": ("auto or a whole number from 0", lambda v: v == "auto" or _whole(v) and v >= 0),
     "method.p": ("auto or a number above 0 and below 1", lambda v: v == "auto" or _real(v) and 0 < v < 1),
     "method.importance_lambda": ("a number from 0", lambda v: v >= 0),
     "method.drop": ("a number above 0 and below 1", lambda v: v is None or 0 < v < 1),
@@ -235,6 +250,7 @@ BOUNDS: dict[str, tuple[str, Any]] = {
     "optim.steps": ("a list of numbers above 0 and below 1", lambda v: all(0 < step < 1 for step in v)),
     "optim.warmup_epochs": ("a whole number from 0", lambda v: v >= 0),
     "optim.label_smoothing": ("a number from 0 up to, not including, 1", lambda v: 0 <= v < 1),
+    "hooks.examples": ("a whole number from 4", lambda v: v >= 4),
     "logger.timeout_s": ("a number of seconds above 0", lambda v: v > 0),
     "dst.every": ("a whole number above 0", lambda v: v > 0),
     "dst.milestones": ("a list of whole numbers from 0", lambda v: all(m >= 0 for m in v)),

@@ -31,7 +31,7 @@ class Masks:
         block: Sequence[int] = (4, 1),
         distribution: str = "uniform",
         explicit: Mapping[str, float] | None = None,
-        tolerance: float = TOLERANCE,
+        tolerance: float | None = TOLERANCE,
     ) -> None:
         """All-true masks over `weights`; draw them with `init_random` or `init_magnitude`.
 
@@ -40,7 +40,8 @@ class Masks:
             sparsity: the target share of zeros, which decides whether the layers can hold it.
             scheme, block: which weights are zero together, see `spfde_exp.sparse.scheme.layouts`.
             distribution, explicit: what each layer's part is, see `Distribution`.
-            tolerance: share of a layer's weights by which whole units may miss its part.
+            tolerance: share of a layer's weights by which whole units may miss its part; None for masks that are
+                told what to keep by `replace`.
 
         Raises:
             UserError: a layer does not divide into units, would keep none, or miss its part by more.
@@ -50,7 +51,8 @@ class Masks:
         self._optimizer: torch.optim.Optimizer | None = None
         self.layouts = layouts({name: tuple(w.shape) for name, w in self.weights.items()}, scheme, block)
         self.distribution = Distribution(self.layouts, sparsity, distribution, explicit)
-        self.distribution.check(tolerance)
+        if tolerance is not None:
+            self.distribution.check(tolerance)
 
     # -- counts
 
@@ -70,7 +72,7 @@ class Masks:
     def init_random(self, sparsity: float, generator: torch.Generator) -> None:
         """Draw uniform random masks with exact counts and zero what they exclude. `generator` lives on the CPU."""
         for name, layout in self.layouts.items():
-            units = layout.top(self._uniform(name, generator), self.distribution.units(name, sparsity))
+            units = layout.top(self.uniform(name, generator), self.distribution.units(name, sparsity))
             self.replace(name, layout.fresh(units, generator))
 
     @torch.no_grad()
@@ -107,7 +109,7 @@ class Masks:
         layout, mask = self.layouts[layer], self.kept[layer]
         alive, count = layout.alive(mask), self.distribution.units(layer, sparsity)
         if count > int(alive.sum()):
-            chosen = layout.top(self._uniform(layer, generator).masked_fill(alive, torch.inf), count)
+            chosen = layout.top(self.uniform(layer, generator).masked_fill(alive, torch.inf), count)
             self.replace(layer, mask | layout.fresh(chosen & ~alive, generator))
 
     @torch.no_grad()
@@ -116,9 +118,13 @@ class Masks:
         self.kept[layer].copy_(mask)
         self.zero_masked([layer])
 
-    def _uniform(self, layer: str, generator: torch.Generator) -> Tensor:
-        """A uniform number for each unit, drawn on the CPU, so that every device sees the same ones."""
+    def uniform(self, layer: str, generator: torch.Generator) -> Tensor:
+        """A uniform number for each unit of `layer`, drawn on the CPU, so that every device sees the same ones."""
         return torch.rand(self.layouts[layer].units, generator=generator).to(self.kept[layer].device)
+
+    def normal(self, layer: str, generator: torch.Generator) -> Tensor:
+        """A standard normal number for each weight of `layer`, drawn on the CPU."""
+        return torch.randn(self.kept[layer].shape, generator=generator).to(self.kept[layer].device)
 
     # -- keeping masked entries at zero
 

@@ -20,6 +20,10 @@ class Examples(Protocol):
     def labels(self) -> Tensor:
         """Of the whole set, int64 [N]."""
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of an image: channels, height, width."""
+
     def epoch(self, kept: Tensor, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Batches x [B, C, H, W], y [B] and indices [B] of the examples `kept`, each once."""
 

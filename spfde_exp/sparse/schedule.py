@@ -36,9 +36,11 @@ class SparsitySchedule:
         return 1 - sum(self.trained) / len(self.trained)
 
 
-def build_schedule(epochs: int, target: float, updates: dict[int, Update]) -> SparsitySchedule:
-    """The schedule of a run that starts at `target` and applies `updates`."""
-    trained, level = [], target
+def build_schedule(
+    epochs: int, target: float, updates: dict[int, Update], start: float | None = None
+) -> SparsitySchedule:
+    """The schedule of a run that starts at `start` (default: `target`) and applies `updates`."""
+    trained, level = [], target if start is None else start
     for epoch in range(epochs):
         if epoch in updates:
             level = updates[epoch].grow_to

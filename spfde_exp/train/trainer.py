@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from spfde_exp.cost.live import LiveBytes
 from spfde_exp.cost.meter import FlopMeter
-from spfde_exp.data import Batches, Dataset
+from spfde_exp.data import Dataset, ImageSet, Loader, loader_of
 from spfde_exp.freeze.autofreeze import AutoFreeze, decision_epochs
 from spfde_exp.plan import RunPlan
 from spfde_exp.schema import Config
@@ -37,12 +37,12 @@ class Trainer:
         setup_flops: what the method computed before the first epoch.
     """
 
-    def __init__(self, config: Config, plan: RunPlan, model: nn.Module, dataset: Dataset, device: torch.device) -> None:
+    def __init__(self, config: Config, plan: RunPlan, model: nn.Module, dataset: Dataset | ImageSet, device: torch.device) -> None:
         """The parts of a run, not yet sparse: `begin` a run, or go on with `load_state_dict`."""
         self.config, self.plan, self.device = config, plan, device
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.blocks: list[tuple[str, list[str]]] = model.blocks()  # type: ignore[operator]
-        self.batches = Batches(dataset, config.optim.batch_size, config.dataset.pad, config.dataset.flip)
+        self.batches: Loader = loader_of(dataset, config.dataset, config.optim.batch_size, device)
         self.optimizer = BlockSGD(self.model, self.blocks, config.optim)
         method, sparsity = METHODS[config.method.name], config.sparsity
         self.masks = Masks(
@@ -52,7 +52,7 @@ class Trainer:
             block=sparsity.block,
             distribution=sparsity.distribution,
             explicit=sparsity.explicit,
-            tolerance=sparsity.tolerance,
+            tolerance=None if method.ranks_globally else sparsity.tolerance,
         )
         self.masks.attach(self.optimizer.sgd)
         self.method = method(config.method, plan.schedule, self.masks, partial(generator, config.seed))
@@ -67,11 +67,15 @@ class Trainer:
         epochs = decision_epochs(self.plan.epochs, self.config.freeze.intervals, self.config.dst.every)
         return AutoFreeze(self.model, self.blocks, epochs, self.config.freeze.percentile)
 
-    def begin(self) -> None:
-        """The initial stage (SpFDE section 4.1): a sparse model. The partial training set is drawn already."""
+    def begin(self, inherited_flops: int = 0) -> None:
+        """The initial stage (SpFDE section 4.1): a sparse model. The partial training set is drawn already.
+
+        Args:
+            inherited_flops: what the run took that this one starts from.
+        """
         with FlopMeter(self.model, self.plan.layers) as meter:
             self.method.draw(self.model, self.batches)
-        self.setup_flops = meter.flops({})
+        self.setup_flops = inherited_flops + meter.flops({})
 
     # -- structure
 
@@ -119,7 +123,7 @@ class Trainer:
                         live.hold([[p.grad for p in self.model.parameters()], self.masks.state_dict()])
                         live.hold(self.optimizer.sgd.state_dict()["state"])
                         live.hold(self.autofreeze.tensors if self.autofreeze else [])
-                    at = Step(epoch, step, steps, self.steps, lr)
+                    at = Step(epoch, step, steps, self.steps, lr, self.config.optim.weight_decay)
                     meter.dense_gradients = self.method.needs_dense_gradients(at)
                     loss, correct = self._step(x, y, frozen)
                     if not self.method.gradients(at, active):

@@ -18,15 +18,10 @@ from spfde_exp.options import accept_numbers, folder
 PLANNED = {
     *(f"recipe={name}" for name in ("imagenet", "mest_imagenet")),
     *(f"recipe={paper}_{data}" for paper in ("mest", "grasp") for data in ("cifar10", "cifar100")),
-    *(f"method={name}" for name in ("lth", "snip", "grasp", "deepr", "set", "dsr", "snfs", "rigl", "rigl_itop")),
     *(f"model={name}" for name in ("vgg19", "mobilenet_v2", "resnet34", "resnet50_cifar")),
-    *(f"sparsity.scheme={name}" for name in ("channel", "block", "pattern", "hybrid")),
-    *(f"sparsity.distribution={name}" for name in ("explicit", "proportional")),
 }
 PLANNED_KEYS = {
-    "sparsity.explicit",
     "optim.warmup_epochs",
-    *(f"hooks.{name}" for name in ("similarity", "cka", "gradient_norms", "unforgettable")),
 }
 
 

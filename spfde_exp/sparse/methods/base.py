@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from spfde_exp.schema import MethodConfig
+from spfde_exp.schema import Config, MethodConfig
 from spfde_exp.sparse.schedule import SparsitySchedule, build_schedule
 
 if TYPE_CHECKING:  # a method never needs torch itself, so that --help and status do not load it
@@ -24,6 +24,7 @@ class Step:
         index, steps: this step within the epoch, and how many there are.
         count: steps since the start of the run.
         lr: learning rate of what is never frozen.
+        weight_decay: of the optimiser.
     """
 
     epoch: int
@@ -31,6 +32,7 @@ class Step:
     steps: int
     count: int
     lr: float
+    weight_decay: float
 
 
 class Method:
@@ -48,6 +50,7 @@ class Method:
         reads: keys of the config group `method` that matter to it, besides `name`.
         schemes: what `sparsity.scheme` may be; empty for all.
         own_densities: whether it decides itself what each layer keeps, so that plans can only estimate it.
+        ranks_globally: whether only the number of weights of all layers together is given.
     """
 
     name: ClassVar[str]
@@ -58,6 +61,7 @@ class Method:
     reads: ClassVar[tuple[str, ...]] = ()
     schemes: ClassVar[tuple[str, ...]] = ("unstructured",)
     own_densities: ClassVar[bool] = False
+    ranks_globally: ClassVar[bool] = False
 
     @classmethod
     def mutation_ratio(cls, target: float, p: Any) -> Any:
@@ -75,6 +79,17 @@ class Method:
         """What sparsity is trained when, for a run of `epochs`; all epochs already scaled to it."""
         return build_schedule(epochs, target, {})
 
+    @classmethod
+    def schedule_of(cls, config: Config) -> SparsitySchedule:
+        """The schedule of a resolved configuration."""
+        dst = config.dst
+        return cls.schedule(config.epochs, config.sparsity.target, config.method.p, dst.every, dst.milestones, dst.stop)
+
+    @classmethod
+    def previous_level(cls, target: float, config: MethodConfig) -> float | None:
+        """Sparsity of the run that one at `target` starts from; None where there is none."""
+        return None
+
     def __init__(
         self,
         config: MethodConfig,
@@ -91,6 +106,9 @@ class Method:
             generator: random numbers of the run for a purpose, such as ``generator("structure", epoch, layer)``.
         """
         self.config, self.plan, self.masks, self.generator = config, schedule, masks, generator
+
+    def inherit(self, final: "dict[str, torch.Tensor]") -> None:
+        """Take over layer -> weights at the end of the run that this one starts from; called before `draw`."""
 
     def draw(self, model: "nn.Module", examples: "Examples") -> None:
         """Set the initial masks, and zero what they exclude.

@@ -1,0 +1,87 @@
+"""Masks drawn once, of the weights that score best over all layers together: SNIP, GraSP, SynFlow."""
+
+import logging
+from typing import TYPE_CHECKING
+
+from spfde_exp.sparse.methods.base import Method
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from spfde_exp.sparse.saliency import Examples
+
+log = logging.getLogger(__name__)
+
+
+class Ranked(Method):
+    """Keeps the best weights of the network by a score; the layers' densities follow from it."""
+
+    own_densities = True
+    ranks_globally = True
+
+    def scores(self, model: "nn.Module", examples: "Examples") -> "dict[str, Tensor]":
+        """Layer -> score of each of its weights, the shape of the weight; higher is better."""
+        raise NotImplementedError
+
+    def draw(self, model: "nn.Module", examples: "Examples") -> None:
+        for layer, mask in self.best_masks(self.scores(model, examples)).items():
+            self.masks.replace(layer, mask)
+
+    def best_masks(self, scores: "dict[str, Tensor]") -> "dict[str, Tensor]":
+        """Masks of as many of the best weights as the target leaves; warns where that empties a layer."""
+        from spfde_exp.sparse.saliency import best
+
+        masks = best(scores, self.masks.distribution.total(self.plan.target))
+        empty = [layer for layer, mask in masks.items() if not bool(mask.any())]
+        if empty:
+            log.warning("%s leaves no weight in %d layers: %s", self.name, len(empty), ", ".join(empty))
+        return masks
+
+
+class Snip(Ranked):
+    """Weights whose removal would change the loss most, on a few examples."""
+
+    name = "snip"
+    reference = "Lee et al., SNIP, ICLR 2019"
+    reads = ("examples",)
+
+    def scores(self, model: "nn.Module", examples: "Examples") -> "dict[str, Tensor]":
+        from spfde_exp.sparse.saliency import random_examples, snip
+
+        assert self.config.examples is not None
+        batch = random_examples(examples, self.config.examples, self.generator("saliency"))
+        return snip(model, list(self.masks.kept), [batch])
+
+
+class Grasp(Ranked):
+    """Weights whose removal would reduce the gradient flow, on `rounds` samples of `per_class` examples a class."""
+
+    name = "grasp"
+    reference = "Wang et al., GraSP, ICLR 2020"
+    reads = ("per_class", "rounds", "temperature")
+
+    def scores(self, model: "nn.Module", examples: "Examples") -> "dict[str, Tensor]":
+        from spfde_exp.sparse.saliency import balanced_examples, grasp
+
+        assert self.config.per_class is not None and self.config.rounds is not None
+        batches = [
+            balanced_examples(examples, self.config.per_class, self.generator("saliency", index))
+            for index in range(self.config.rounds)
+        ]
+        return grasp(model, list(self.masks.kept), batches, self.config.temperature)
+
+
+class Synflow(Ranked):
+    """Weights that carry the flow through the network, found in `rounds` without data."""
+
+    name = "synflow"
+    reference = "Tanaka et al., SynFlow, NeurIPS 2020"
+    reads = ("rounds",)
+
+    def scores(self, model: "nn.Module", examples: "Examples") -> "dict[str, Tensor]":
+        from spfde_exp.sparse.saliency import synflow
+
+        assert self.config.rounds is not None
+        total = sum(layout.weights for layout in self.masks.layouts.values())
+        density = self.masks.distribution.total(self.plan.target) / total
+        return synflow(model, list(self.masks.kept), examples.shape, density, self.config.rounds)

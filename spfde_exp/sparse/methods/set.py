@@ -1,0 +1,29 @@
+"""SET, sparse evolutionary training."""
+
+from collections.abc import Sequence
+
+from spfde_exp.sparse.methods.rewiring import Rewiring, largest
+
+
+class Set(Rewiring):
+    """At the end of each epoch the smallest positive and the largest negative weights go; as many grow at random.
+
+    Of both signs the share `drop`, as in the authors' code. Positions that went may come back, at zero.
+    """
+
+    name = "set"
+    reference = "Mocanu et al., SET, Nature Communications 2018"
+
+    def start_epoch(self, epoch: int, layers: Sequence[str]) -> None:
+        if not self.due_at_epoch(epoch):
+            return
+        share = self.fraction(epoch)
+        for index, layer in enumerate(self.masks.kept):
+            if layer in layers:
+                weight, kept = self.masks.weights[layer].detach(), self.masks.kept[layer]
+                positive, negative = kept & (weight >= 0), kept & (weight < 0)
+                gone = largest(-weight, positive, int(share * int(positive.sum())))
+                gone |= largest(weight, negative, int(share * int(negative.sum())))
+                stay = kept & ~gone
+                draws = self.masks.uniform(layer, self.generator("structure", epoch, index)).view(kept.shape)
+                self.masks.replace(layer, stay | largest(draws, ~stay, int(gone.sum())))
