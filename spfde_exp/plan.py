@@ -101,6 +101,7 @@ def _plan(config: Config, model: Profile) -> RunPlan:
     return RunPlan(
         layers=model.layers,
         distribution=distribution,
+        own_densities=method.own_densities,
         schedule=schedule,
         freeze=freeze_plan(problem, freeze),
         sieve=sieve,

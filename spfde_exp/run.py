@@ -111,7 +111,7 @@ def _train_owned(
         _train_epochs(folder, config, trainer, hooks, first, claim)
         hooks.finish()
         save(folder, "model.pt", {"model": trainer.model.state_dict(), "masks": trainer.masks.state_dict()})
-        realised = trainer.plan.realised(folder.metrics())
+        realised = trainer.plan.realised(folder.metrics(), trainer.kept())
         if trainer.plan.unknown:
             folder.write_json("plan", (folder.json("plan") or {}) | {"realised": realised.to_dict()})
         summary = _summary(folder, trainer, config, realised)

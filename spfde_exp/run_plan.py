@@ -14,7 +14,7 @@ from spfde_exp.sieve.plan import SievePlan
 from spfde_exp.sparse.distribution import Distribution
 from spfde_exp.sparse.schedule import SparsitySchedule
 
-# What depends on how many examples are removed, and on what is frozen.
+# What depends on how many examples are removed, on what is frozen, and on what each layer keeps.
 SIEVED = {
     "train_flops", "train_flops_paper", "train_flops_simulated", "flops_reduction_sieve", "flops_reduction_total",
 }  # fmt: skip
@@ -22,6 +22,7 @@ FROZEN = {
     "train_flops", "train_flops_paper", "train_flops_simulated", "flops_reduction_freeze",
     "flops_reduction_freeze_trained", "flops_reduction_total", "memory_avg_bytes", "memory_min_bytes",
 }  # fmt: skip
+SHARED = {"train_flops", "inference_flops"}
 State = tuple[int, tuple[float, ...]]  # frozen leading blocks; sparsity of each block, the last of what is in none
 
 
@@ -53,6 +54,8 @@ class RunPlan:
         batch_size: examples per step.
         other_params: parameters that are no layer's weight (biases, BN), per block index or None.
         peak_bytes: predicted peak of live tensor bytes as PyTorch executes a step.
+        own_densities: whether the method decides what each layer keeps; then counts per layer are estimates.
+        ended: weights that each masked layer kept at the end, where that is known by now.
     """
 
     layers: tuple[Layer, ...]
@@ -63,6 +66,8 @@ class RunPlan:
     batch_size: int
     other_params: dict[int | None, int]
     peak_bytes: int
+    own_densities: bool = False
+    ended: Mapping[str, int] | None = None
 
     @property
     def prunable(self) -> tuple[str, ...]:
@@ -120,6 +125,8 @@ class RunPlan:
 
     def final_kept(self) -> dict[str, int]:
         """Weights kept in each masked layer at the end."""
+        if self.ended is not None:
+            return dict(self.ended)
         return {
             layer.name: self.distribution.weights(layer.name, self.schedule.target)
             for layer in self.layers
@@ -153,21 +160,29 @@ class RunPlan:
     def prediction(self) -> dict[str, Any]:
         """What the run will cost, with the keys of summary.json.
 
-        Where only training tells, ``unknown`` names the keys whose values are but bounds: as if nothing more were
-        saved than is certain.
+        Where only training tells, ``unknown`` names the keys whose values are but estimates: as if nothing more were
+        saved than is certain (upper bounds), and as if a method that shares out the weights itself did it as
+        `sparsity.distribution` says.
         """
         return dict(self._prediction)
 
     @property
     def unknown(self) -> list[str]:
         """Keys of the prediction that only training tells, sorted."""
-        return sorted((set() if self.sieve.known else SIEVED) | (set() if self.freeze.known else FROZEN))
+        keys = (set() if self.sieve.known else SIEVED) | (set() if self.freeze.known else FROZEN)
+        return sorted(keys | (SHARED if self.own_densities and self.ended is None else set()))
 
-    def realised(self, rows: Sequence[Mapping[str, Any]]) -> "RunPlan":
-        """The plan as it came out, from all rows of metrics.jsonl: nothing in it is unknown."""
-        frozen = tuple(row["frozen_blocks"] for row in rows)
-        freeze = self.freeze if self.freeze.known else replace(self.freeze, frozen=frozen, known=True)
-        return replace(self, freeze=freeze, sieve=self.sieve.realised(rows[-1]["train_examples"]))
+    def realised(self, rows: Sequence[Mapping[str, Any]], kept: Mapping[str, int]) -> "RunPlan":
+        """The plan as it came out: nothing in it is unknown.
+
+        Args:
+            rows: all of metrics.jsonl.
+            kept: weights of each masked layer at the end.
+        """
+        freeze = self.freeze
+        if not freeze.known:
+            freeze = replace(freeze, frozen=tuple(row["frozen_blocks"] for row in rows), known=True)
+        return replace(self, freeze=freeze, sieve=self.sieve.realised(rows[-1]["train_examples"]), ended=kept)
 
     @cached_property
     def _prediction(self) -> dict[str, Any]:

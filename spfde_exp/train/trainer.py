@@ -102,7 +102,7 @@ class Trainer:
         """
         frozen = self.plan.freeze.frozen[epoch]
         active, flops = self._active(epoch), 0
-        kept = self._kept()
+        kept = self.kept()
         density = self._density(kept, active)
         examples = len(self.sieve.kept)
         # The second step, if it is a whole batch, sees momentum in place; a new frozen prefix changes what is alive.
@@ -132,7 +132,7 @@ class Trainer:
                         self.autofreeze.observe()
                     if self.method.stepped(at, active):
                         flops += meter.take(kept)
-                        kept = self._kept()
+                        kept = self.kept()
                 self.steps += 1
                 self.sieve.observe(indices, correct)
                 loss_sum += loss * len(y)
@@ -172,7 +172,8 @@ class Trainer:
         frozen = self.plan.freeze.frozen[epoch]
         return [n for n in self.masks.kept if (block := self._block_of[n]) is None or block >= frozen]
 
-    def _kept(self) -> dict[str, int]:
+    def kept(self) -> dict[str, int]:
+        """Weights that each masked layer keeps now."""
         return {name: self.masks.count(name) for name in self.masks.kept}
 
     def _density(self, kept: dict[str, int], active: list[str]) -> float:
