@@ -82,10 +82,10 @@ def test_a_threshold_leaves_the_cost_unknown() -> None:
 
 def test_the_run_tells() -> None:
     plan = make_plan(compose(["freeze=none", "sieve=two_phase"]))
-    told = plan.realised([{"train_examples": 1437}, {"train_examples": 1000}], {})
+    told = plan.realised([{"train_examples": 1437}, {"train_examples": 1000}], plan.final_kept())
     given = make_plan(compose(["freeze=none", "sieve=two_phase", "sieve.count=437"]))
     assert told.prediction() == given.prediction() and told.unknown == []
-    assert given.realised([{"train_examples": 1000}], {}).sieve == given.sieve
+    assert given.realised([{"train_examples": 1000}], given.final_kept()).sieve == given.sieve
 
 
 # -- keys
