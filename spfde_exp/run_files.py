@@ -71,8 +71,12 @@ class RunFiles:
 
     def metrics(self) -> list[dict[str, Any]]:
         """One row per epoch; a torn last line is left out."""
+        return self.rows("metrics")
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """The objects in a JSON Lines file of the run, one per epoch; a torn last line is left out."""
         try:
-            return whole_rows(self.file("metrics.jsonl").read_bytes().splitlines())
+            return whole_rows(self.file(f"{name}.jsonl").read_bytes().splitlines())
         except OSError:
             return []
 
@@ -88,15 +92,23 @@ class RunFiles:
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Add one epoch, on disk before this returns."""
-        with self.file("metrics.jsonl").open("a") as file:
+        self.append_row("metrics", row)
+
+    def append_row(self, name: str, row: dict[str, Any]) -> None:
+        """Add one epoch to a JSON Lines file of the run, on disk before this returns."""
+        with self.file(f"{name}.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
     def truncate_metrics(self, epochs: int) -> None:
         """Keep the rows of the first `epochs` epochs only."""
-        rows = [row for row in self.metrics() if row["epoch"] < epochs]
-        write_atomic(self.file("metrics.jsonl"), "".join(json.dumps(row) + "\n" for row in rows))
+        self.truncate_rows("metrics", epochs)
+
+    def truncate_rows(self, name: str, epochs: int) -> None:
+        """Keep the rows of the first `epochs` epochs of a JSON Lines file only."""
+        rows = [row for row in self.rows(name) if row["epoch"] < epochs]
+        write_atomic(self.file(f"{name}.jsonl"), "".join(json.dumps(row) + "\n" for row in rows))
 
     def clear(self) -> None:
         """Remove the results of an earlier training, to train again."""
@@ -104,4 +116,5 @@ class RunFiles:
         checkpoints = ("checkpoint.new.pt", "checkpoint.prev.pt", "checkpoint.pt")
         for name in (*checkpoints, "summary.json", "model.pt", "metrics.jsonl", "meta.json"):
             self.file(name).unlink(missing_ok=True)
-        shutil.rmtree(self.file("wandb"), ignore_errors=True)
+        for name in ("wandb", "hooks"):
+            shutil.rmtree(self.file(name), ignore_errors=True)

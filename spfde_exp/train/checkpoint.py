@@ -18,7 +18,12 @@ NAMES = ("checkpoint.pt", "checkpoint.prev.pt")
 
 def save(folder: RunFolder, name: str, state: dict[str, Any]) -> None:
     """Write `state` (tensors and plain values only) under `name`, atomically."""
-    temporary = folder.file(f".{name}.tmp")
+    write_tensors(folder.file(name), state)
+
+
+def write_tensors(path: Path, state: dict[str, Any]) -> None:
+    """Replace `path` by `state` (tensors and plain values only): readers see the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as file:
         try:
             torch.save(state, file)
@@ -28,7 +33,7 @@ def save(folder: RunFolder, name: str, state: dict[str, Any]) -> None:
             raise
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, folder.file(name))
+    os.replace(temporary, path)
 
 
 def save_checkpoint(folder: RunFolder, state: dict[str, Any]) -> None:
