@@ -145,6 +145,10 @@ def _total(sweep: Outlook) -> str:
         return f"nothing to train; {every}"
     text = f"to train: {_count(len(left), 'run')}, {_cost(left, left=True)}, training time {cost_cells(left)[-1]}"
     text += _sources(left)
+    if sweep.levels:
+        text += (
+            f"; before them {_count(len(sweep.levels), 'level')} of lottery tickets, {_cost(sweep.levels, left=True)}"
+        )
     if (seconds := sweep.seconds()) is not None:
         packed = " if packing cost nothing" if sweep.slots[0].packed > 1 else ""
         text += f"; {duration(seconds)} on {_count(len(sweep.slots), 'slot')}, longest first{packed}"

@@ -1,6 +1,6 @@
 """The runs that a sweep asks for, each once: what state they are in, what they will cost, and how long they take."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from spfde_exp.launch.board import sweep_left
 from spfde_exp.launch.estimate import Pace, epochs_done, expected_paces
 from spfde_exp.launch.slots import Slot
 from spfde_exp.launch.sweepfile import cell_number, load_sweep, sweep_names
+from spfde_exp.lineage import lineage
 from spfde_exp.schema import Config
 from spfde_exp.store import RunFolder
 
@@ -71,14 +72,21 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Outlook:
-    """A sweep to come: its runs, and the slots that those to train would use (none where they are not known)."""
+    """A sweep to come.
+
+    Attributes:
+        runs: what was asked for.
+        slots: what those to train would use; none where that is not known.
+        levels: further runs, not done yet, that some of them train first (`spfde_exp.lineage`), each once.
+    """
 
     runs: tuple[Forecast, ...]
     slots: tuple[Slot, ...]
+    levels: tuple[Forecast, ...] = ()
 
     def seconds(self) -> float | None:
         """How long the sweep takes, longest run first; None where that is not known."""
-        known = [run.seconds for run in self.runs if run.to_train]
+        known = [run.seconds for run in (*self.runs, *self.levels) if run.to_train]
         if not self.slots:
             return None
         return sweep_left([], sorted(known, key=lambda seconds: -(seconds or 0.0)), len(self.slots))
@@ -118,13 +126,24 @@ def outlook(jobs: Iterable[Job], find_slots: FindSlots) -> Outlook:
             run.number = numbers[key]
     for run in runs.values():
         run.plans_only = bool(run.sweeps) and all(name in files and files[name].needs == "plans" for name in run.sweeps)
-    planned = [(run, run.config) for run in runs.values() if run.config is not None]
+    levels = _levels(runs)
+    planned = [(run, run.config) for run in (*runs.values(), *levels) if run.config is not None]
     todo = [config for run, config in planned if run.to_train]
     slots = tuple(find_slots(todo)) if todo else ()
     paces = expected_paces([config for _, config in planned], slots[0] if slots else None, trials=bool(todo))
     for (run, _), pace in zip(planned, paces, strict=True):
         run.pace = pace
-    return Outlook(tuple(runs.values()), slots)
+    return Outlook(tuple(runs.values()), slots, levels)
+
+
+def _levels(runs: Mapping[str, Forecast]) -> tuple[Forecast, ...]:
+    found: dict[str, Forecast] = {}
+    for run in runs.values():
+        for earlier in lineage(run.config) if run.config is not None and run.to_train else ():
+            name = signature(earlier)
+            if name not in runs and name not in found:
+                found[name] = _planned(name, [], earlier)
+    return tuple(run for run in found.values() if run.to_train)
 
 
 def _planned(name: str, told: list[str], config: Config) -> Forecast:
