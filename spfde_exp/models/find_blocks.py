@@ -76,7 +76,9 @@ def check_blocks(net: nn.Module, blocks: Blocks, run: Callable[[], Tensor]) -> N
     Raises:
         UserError: they do not.
     """
-    owner = {id(m): k for k, (_, members) in enumerate(blocks) for name in members for m in _modules(net, name)}
+    owner: dict[int, int] = {}  # of a module in two blocks the first
+    for k, (_, members) in enumerate(blocks):
+        owner = {id(module): k for name in members for module in _modules(net, name)} | owner
     cold = {id(p) for _, members in blocks for name in members for p in _parameters(net, name)}
     order: list[tuple[int, str]] = []
     stored: list[int] = []
@@ -148,7 +150,7 @@ def _layers(module: nn.Module) -> int:
 
 def _as_executed(net: nn.Module, pieces: Sequence[str], run: Callable[[], Tensor]) -> list[str]:
     """The pieces that hold parameters and run, in the order of their first layers."""
-    owner = {id(module): name for name in pieces for module in _modules(net, name)}
+    owner = {id(module): name for name in reversed(pieces) for module in _modules(net, name)}
     first: dict[str, None] = {}
 
     def look(module: nn.Module, _: str, __: Any) -> None:

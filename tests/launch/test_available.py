@@ -18,7 +18,6 @@ from spfde_exp.options import accept_numbers, folder
 PLANNED = {
     *(f"recipe={name}" for name in ("imagenet", "mest_imagenet")),
     *(f"recipe={paper}_{data}" for paper in ("mest", "grasp") for data in ("cifar10", "cifar100")),
-    *(f"model={name}" for name in ("vgg19", "mobilenet_v2", "resnet34", "resnet50_cifar")),
 }
 PLANNED_KEYS = {
     "optim.warmup_epochs",
