@@ -1,6 +1,7 @@
 """Where a run computes, and the settings that make it the same every time."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -32,7 +33,11 @@ def choose_threads(value: int | str) -> int:
 
 @contextmanager
 def exact(threads: int, precision: str) -> Iterator[None]:
-    """Deterministic kernels, a fixed number of threads and the arithmetic of `precision`; undone on leaving."""
+    """Deterministic kernels, a fixed number of threads and the arithmetic of `precision`; undone on leaving.
+
+    Raises:
+        UserError: what was done within has no deterministic kernel on its device.
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark
@@ -43,6 +48,13 @@ def exact(threads: int, precision: str) -> Iterator[None]:
     torch.backends.cudnn.benchmark = False
     try:
         yield
+    except RuntimeError as error:
+        if found := re.match(r"(\S+) does not have a deterministic implementation", str(error)):
+            raise UserError(
+                f"the model uses {found[1]}, which is not deterministic on this device: no run could be repeated; "
+                "replace that layer (an adaptive average pool by a mean), or use device=cpu"
+            ) from error
+        raise
     finally:
         torch.set_num_threads(before[0])
         torch.set_deterministic_debug_mode(before[1])
