@@ -42,7 +42,8 @@ def dry_run(jobs: Iterable[Job], as_json: bool, slots: FindSlots | None = None) 
     else:
         print_table(title, *summary(sweep.runs))
     runs = sweep.runs
-    for line in (_sharing(runs), _missing(runs), _total(sweep), _plans_only(runs), "nothing was started"):
+    lines = (_sharing(runs), _missing(runs), _total(sweep), _bounds(runs), _plans_only(runs), "nothing was started")
+    for line in lines:
         if line:
             print(line)
 
@@ -82,22 +83,13 @@ def _row(run: Forecast) -> list[str]:
         run.signature or "",
         label,
         f"{run.state} at {run.epoch}/{run.plan.epochs}" if run.epoch else run.state,
-        _freezes(run),
+        run.plan.freeze.summary(),
         f"{cost['train_flops_paper']:.3g}",
         f"{cost['train_flops']:.3g}",
         f"{100 * cost['flops_reduction_total']:.1f} %",
         size(cost["memory_avg_bytes"]),
         duration(run.seconds) if run.seconds is not None else "unknown" if run.to_train else "",
     ]
-
-
-def _freezes(run: Forecast) -> str:
-    assert run.plan is not None
-    frozen = run.plan.freeze.frozen
-    depth = max(frozen)
-    if not depth:
-        return "nothing"
-    return f"{depth}/{len(run.plan.freeze.blocks)} blocks from {next(e for e, count in enumerate(frozen) if count)}"
 
 
 def _sharing(runs: Sequence[Forecast]) -> str:
@@ -132,6 +124,14 @@ def _plans_only(runs: Sequence[Forecast]) -> str:
         return ""
     verb, thing = ("needs", "it") if len(names) == 1 else ("need", "them")
     return f"{', '.join(names)} {verb} plans only: nothing is trained for {thing}"
+
+
+def _bounds(runs: Sequence[Forecast]) -> str:
+    """Whose costs are no more than bounds."""
+    number = sum("flops_reduction_total" in run.cost.get("unknown", ()) for run in runs)
+    if not number:
+        return ""
+    return f"{_count(number, 'run')} will tell only in training what is saved: FLOPs, memory and time are upper bounds"
 
 
 def _total(sweep: Outlook) -> str:

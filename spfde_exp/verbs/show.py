@@ -54,7 +54,7 @@ def facts(known: Mapping[str, Any]) -> Facts:
     if known["config"]:
         lines |= _settings(known["config"], known["plan"])
     if known["plan"]:
-        lines |= _cost(known["plan"]["prediction"])
+        lines |= _cost((known["plan"].get("realised") or known["plan"])["prediction"])
     if known["summary"]:
         lines |= _result(known["summary"])
     return lines | _origin(known)
@@ -77,12 +77,12 @@ def _state(known: Mapping[str, Any]) -> Facts:
 def _settings(config: Mapping[str, Any], plan: Mapping[str, Any] | None) -> Facts:
     freeze, sieve = [config["freeze.scheme"]], [config["sieve.mode"]]
     sparsity = [config["method.name"], f"target {config['sparsity.target']:g}"]
-    if freeze != ["none"]:
+    if config["freeze.target"]:
         freeze.append(f"target {config['freeze.target']:g}")
     if sieve != ["none"]:
         sieve.append(f"{config['sieve.ratio']:g} of the examples left out")
     if plan and freeze != ["none"]:
-        freeze += _frozen(plan["freeze"]["blocks"])
+        freeze += _frozen((plan.get("realised") or plan)["freeze"]["blocks"], config["epochs"])
     if plan and sieve != ["none"]:
         exchanges = f"{len(plan['sieve']['updates'])} exchanges of {plan['sieve']['exchanged']}"
         sieve += [f"{plan['sieve']['removed']} of {plan['sieve']['examples']}", exchanges]
@@ -98,15 +98,23 @@ def _settings(config: Mapping[str, Any], plan: Mapping[str, Any] | None) -> Fact
     }
 
 
-def _frozen(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
-    first = [block["frozen"][0][0] for block in blocks if block["frozen"]]
-    return [f"{len(first)} of {len(blocks)} blocks from epoch {min(first)} to {max(first)}"] if first else []
+def _frozen(blocks: Sequence[Mapping[str, Any]], epochs: int) -> list[str]:
+    """What froze when, from the epoch ranges of each block."""
+    spans = [block["frozen"] for block in blocks if block["frozen"]]
+    if not spans:
+        return []
+    text, first = f"{len(spans)} of {len(blocks)} blocks", min(ranges[0][0] for ranges in spans)
+    if any(len(ranges) > 1 for ranges in spans):
+        return [f"{text} in turns from epoch {first}"]
+    last, end = max(ranges[0][0] for ranges in spans), spans[0][0][1]
+    return [f"{text} from epoch {first} to {last}" + (f", until {end}" if end < epochs else "")]
 
 
 def _cost(predicted: Mapping[str, Any]) -> Facts:
+    planned = "at most" if "flops_reduction_total" in predicted.get("unknown", ()) else "planned"
     average, least = size(predicted["memory_avg_bytes"]), size(predicted["memory_min_bytes"])
     return {
-        "FLOPs": f"{predicted['train_flops']:.4g} planned, {100 * predicted['flops_reduction_total']:.1f} % saved "
+        "FLOPs": f"{predicted['train_flops']:.4g} {planned}, {100 * predicted['flops_reduction_total']:.1f} % saved "
         f"({100 * predicted['flops_reduction_freeze']:.2f} % by freezing, flat; "
         f"{100 * predicted['flops_reduction_sieve']:.2f} % by sieving); dense {predicted['train_flops_dense']:.4g}",
         "memory": f"{average} on average, {least} after the last freeze",

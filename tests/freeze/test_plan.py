@@ -1,5 +1,7 @@
 """Freeze plans: what they save, cell by cell, and where each block's cosine stands."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,6 +46,39 @@ def test_progress_stands_still_while_a_block_rests() -> None:
     assert [periodic.progress(0, epoch) for epoch in range(8)] == pytest.approx(
         [0, 1 / 3, 1 / 3, 1 / 3, 2 / 3, 2 / 3, 2 / 3, 1]
     )
+
+
+def test_progress_by_the_global_epoch() -> None:
+    plan = FreezePlan((0, 1, 1, 0), BLOCKS, SHARES, own_clock=False)
+    assert [plan.progress(block, epoch) for block in (0, 2, 3) for epoch in range(4)] == [0, 0.25, 0.5, 0.75] * 3
+
+
+def test_a_scaled_learning_rate_makes_up_for_fewer_epochs() -> None:
+    assert [PLAN.rate(block) for block in range(4)] == [1.0] * 4
+    scaled = replace(PLAN, scaled=True)
+    assert [scaled.rate(block) * scaled.active_epochs(block) for block in range(4)] == pytest.approx([10] * 4)
+
+
+def test_from_an_epoch_on() -> None:
+    assert PLAN.from_epoch(8, 0).frozen == (0, 0, 0, 0, 1, 1, 1, 2, 0, 0)
+    assert PLAN.from_epoch(9, 3).frozen == (0, 0, 0, 0, 1, 1, 1, 2, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("frozen", "words"),
+    [
+        ((0, 0, 0), "nothing"),
+        ((0, 1, 2), "2/3 blocks from 1"),
+        ((0, 1, 2, 0, 0), "2/3 blocks from 1 to 3"),
+        ((0, 3, 1, 3, 0, 3), "1+2 of 3 blocks in turns from 1"),
+    ],
+)
+def test_in_a_few_words(frozen: tuple[int, ...], words: str) -> None:
+    assert FreezePlan(frozen, BLOCKS, SHARES).summary() == words
+
+
+def test_what_training_decides_is_not_told_before() -> None:
+    assert FreezePlan((0, 0), BLOCKS, SHARES, known=False).summary() == "decided in training"
 
 
 def test_ranges() -> None:

@@ -1,12 +1,14 @@
 """The solver against Table A4's arithmetic by hand, and against brute force."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from spfde_exp.errors import UserError
 from spfde_exp.freeze.plan import FreezePlan
-from spfde_exp.freeze.solver import FreezeProblem, single_shot
+from spfde_exp.freeze.solver import FreezeProblem, fraction_of_blocks, single_shot
 
 
 def resnet32_shares() -> list[float]:
@@ -194,3 +196,119 @@ def test_auto_is_the_latest_first_epoch_that_suffices(problem: FreezeProblem, ta
     starts = enough(problem, target, max(suffice), most)
     assert starts is not None
     check(problem, target, single_shot(problem, target, None, fraction), starts)
+
+
+# -- single-shot and resume (appendix B)
+
+# Four blocks of a fifth of the FLOPs each, 16 epochs: a block frozen for one epoch saves 2/3 x 0.2 / 16 = 1/120.
+TOY = FreezeProblem("toy", ("a", "b", "c", "d"), (0.2,) * 4, 16, 2)
+
+
+def test_single_shot_on_four_equal_blocks() -> None:
+    """From 10, 12 and 14: 6 + 4 + 2 block-epochs."""
+    plan = single_shot(TOY, 12 / 120, None, 1.0)
+    assert plan.frozen == (0,) * 10 + (1, 1, 2, 2, 3, 3)
+
+
+def test_resume_is_the_same_plan_earlier_and_thawed_at_the_end() -> None:
+    plan = single_shot(replace(TOY, resume=2), 12 / 120, None, 1.0)
+    assert plan.frozen == (0,) * 8 + (1, 1, 2, 2, 3, 3) + (0, 0)
+    assert [plan.active_epochs(block) for block in range(4)] == [10, 12, 14, 16]
+    # block a: 8 of its 10 epochs are over as it freezes, and as it wakes
+    assert [plan.progress(0, epoch) for epoch in (8, 14, 15)] == [0.8, 0.8, 0.9]
+
+
+def test_resume_takes_the_paper_s_epoch_too() -> None:
+    plan = single_shot(replace(resnet32(), resume=10), 0.2, None, 0.867)
+    assert plan.frozen.index(1) == 50 and set(plan.frozen[150:]) == {0}
+    assert plan.reduction() == pytest.approx(single_shot(resnet32(), 0.2, None, 0.867).reduction())
+
+
+@settings(max_examples=100, deadline=None)
+@given(problems(), st.floats(0.001, 0.6), st.integers(1, 8))
+def test_resume_saves_what_single_shot_saves(problem: FreezeProblem, target: float, resume: int) -> None:
+    flat = replace(problem, density=None)
+    try:
+        plan = single_shot(replace(flat, resume=resume), target, None, 1.0)
+    except UserError as error:
+        assert "out of reach" in str(error)
+        return
+    plain = single_shot(flat, target, None, 1.0)
+    assert plan.reduction() == pytest.approx(plain.reduction())
+    assert plan.frozen == plain.frozen[resume:] + (0,) * resume
+    assert not any(plan.frozen[-resume:])
+
+
+def test_resume_leaves_an_epoch_before_the_first_freeze() -> None:
+    with pytest.raises(UserError, match=r"t_freeze=2 less freeze\.resume_epochs=2 leaves nothing") as error:
+        single_shot(replace(TOY, resume=2), 0.1, 2, 1.0)
+    assert "\n" not in str(error.value)
+
+
+# -- exactly so many blocks (4.2.1: "2/3 layers")
+
+
+def test_a_fraction_of_the_blocks() -> None:
+    """Two blocks for 12 block-epochs: from 8 and 10 it is 8 + 6, and from 8 and 12 it fits."""
+    plan = fraction_of_blocks(TOY, 12 / 120, 0.5)
+    assert plan.frozen == (0,) * 8 + (1,) * 4 + (2,) * 4
+    assert fraction_of_blocks(replace(TOY, resume=2), 12 / 120, 0.5).frozen == (*plan.frozen[2:], 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("target", "fraction", "blocks"), [(0.05, 0.1, 2), (0.2, 2 / 3, 10), (0.2, 0.7, 11), (0.2, 1.0, 15)]
+)
+def test_exactly_so_many_blocks_of_resnet32(target: float, fraction: float, blocks: int) -> None:
+    """1.5 and 10.5 go up. Only the last block moves, so that many blocks may miss the target by half an interval."""
+    plan = fraction_of_blocks(resnet32(), target, fraction)
+    assert plan.frozen[-1] == blocks
+    assert plan.reduction() == pytest.approx(target, abs=0.006)
+
+
+def test_two_thirds_of_resnet32_by_hand() -> None:
+    """Ten blocks suffice for 20 % from epoch 65, not from 70."""
+    flat = [1.0] * 160
+    assert by_hand(65, 10, flat) >= 0.2 > by_hand(70, 10, flat)
+    plan = fraction_of_blocks(resnet32(), 0.2, 2 / 3)
+    assert [plan.frozen.index(k + 1) for k in range(9)] == list(range(65, 110, 5))
+
+
+@pytest.mark.parametrize(
+    ("target", "fraction", "message"),
+    [
+        (0.3, 0.5, r"with exactly 2 of 4 blocks .* the largest reachable is 21\.67 % .* larger freeze.fraction"),
+        (0.03, 0.5, r"the smallest reachable is 4\.17 % \(freeze=0\.0417\); raise freeze, .* smaller freeze.fraction"),
+        (0.1, 0.1, r"freeze\.fraction=0\.1 of 4 blocks is none; allowed: from 0\.125 to 1"),
+    ],
+)
+def test_fractions_that_cannot_be(target: float, fraction: float, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        fraction_of_blocks(TOY, target, fraction)
+    assert "\n" not in str(error.value)
+
+
+def test_more_blocks_than_there_is_room_for() -> None:
+    with pytest.raises(UserError, match=r"exactly 4 of 4 blocks .* in 16 epochs have no room, one every 6"):
+        fraction_of_blocks(replace(TOY, every=6), 0.1, 1.0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(problems(), st.floats(0.001, 0.6), st.floats(0.05, 1))
+def test_no_later_first_epoch_of_a_fraction_is_nearer(problem: FreezeProblem, target: float, fraction: float) -> None:
+    count = int(fraction * len(problem.blocks) + 0.5)
+    rows = []
+    for first in range(problem.every, problem.epochs, problem.every):
+        starts = [first + problem.every * k for k in range(count)]
+        if count and starts[-1] < problem.epochs:
+            rows.append(starts)
+    enough_rows = [starts for starts in rows if saved(problem, starts) >= target]
+    if not enough_rows or target < saved(problem, [*rows[-1][:-1], problem.epochs - 1]):
+        with pytest.raises(UserError, match=r"out of reach|is none|no room"):
+            fraction_of_blocks(problem, target, fraction)
+        return
+    plan = fraction_of_blocks(problem, target, fraction)
+    assert plan.frozen[-1] == count
+    candidates = [[*enough_rows[-1][:-1], last] for last in range(enough_rows[-1][-1], problem.epochs)]
+    candidates += [starts for starts in rows if starts[0] > enough_rows[-1][0]]
+    best = min(abs(saved(problem, starts) - target) for starts in candidates)
+    assert abs(plan.reduction(problem.density) - target) == pytest.approx(best, abs=1e-9)
