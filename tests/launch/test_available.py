@@ -35,7 +35,7 @@ def sweeps(tmp_path, monkeypatch):
     (tmp_path / "E1.yaml").write_text("""
 id: E1
 title: Settings of which some do not exist
-base: {recipe: cifar10, method: best, sparsity.distribution: erk, method.delta: 3}
+base: {recipe: cifar10, method: best, sparsity.distribution: even, method.delta: 3}
 seeds: [0]
 cells:
   - {sparsity: 0.93, freeze: none, sparsity.prunable: block_3x3, effort: 0.5}
@@ -47,7 +47,7 @@ cells:
 
 def test_options_values_and_keys_that_do_not_exist_are_named(sweeps):
     first, second = expand(["+sweep=E1"], None)
-    shared = ["method=best", "sparsity.distribution=erk", "method.delta=3"]
+    shared = ["method=best", "sparsity.distribution=even", "method.delta=3"]
     assert unavailable(first, None) == shared
     assert unavailable(second, None) == [
         *shared,
@@ -65,7 +65,7 @@ def test_what_the_user_replaces_is_no_longer_missing(sweeps):
 
 def test_a_typo_of_the_user_stays_an_error(sweeps):
     (job,) = expand(["+sweep=E1", "+cell=1", "method=mest_emm", "freeze=non", "optim.lrr=1"], None)
-    assert unavailable(job, None) == ["sparsity.distribution=erk", "method.delta=3"]
+    assert unavailable(job, None) == ["sparsity.distribution=even", "method.delta=3"]
     assert unavailable(["method=best", "freeze=non"], None) == []
 
 
