@@ -76,11 +76,11 @@ def test_old_signatures_stay(overrides, name):
 def test_a_later_key_at_its_neutral_value_keeps_old_signatures(monkeypatch):
     tree = asdict(compose())
     before = signature(tree)
-    tree["optim"]["warmup_epochs"] = 0
+    tree["optim"]["added_later"] = 0
     assert signature(tree) != before
-    monkeypatch.setitem(module.NEUTRAL, "optim.warmup_epochs", 0)
+    monkeypatch.setitem(module.NEUTRAL, "optim.added_later", 0)
     assert signature(tree) == before
-    tree["optim"]["warmup_epochs"] = 5
+    tree["optim"]["added_later"] = 5
     assert signature(tree) != before
 
 
@@ -195,7 +195,11 @@ def options() -> list[str]:
     return [f"{path.parent.name}={path.stem}" for path in sorted(files)]
 
 
-NEEDS = {"sparsity=unstructured": "sparsity.target=0.5", "model=custom": "model.target=torchvision.models.alexnet"}
+NEEDS = {
+    "sparsity=unstructured": "sparsity.target=0.5",
+    "model=custom": "model.target=torchvision.models.alexnet",
+    "dataset=folder": "dataset.folder=pets",
+}
 
 
 @pytest.mark.parametrize("option", options())

@@ -1,4 +1,4 @@
-"""What is trained on: data sets as uint8 tensors, balanced subsets, augmentation and batches on the device.
+"""What is trained on: data sets as uint8 tensors or in files, balanced subsets, augmentation, batches on the device.
 
 Names are imported on first use, so that `specs` stays free of torch; scikit-learn and torchvision only when
 one of their sets is loaded.
@@ -10,20 +10,35 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .augment import Augment, Draws
     from .dataset import Dataset
-    from .loader import Batches
+    from .images import ImageSet
+    from .loader import Batches, Loader, loader_of
     from .sources import NAMES, load
     from .subset import balanced_indices
 
-__all__ = ["NAMES", "Augment", "Batches", "Dataset", "Draws", "balanced_indices", "load"]
+__all__ = [
+    "NAMES",
+    "Augment",
+    "Batches",
+    "Dataset",
+    "Draws",
+    "ImageSet",
+    "Loader",
+    "balanced_indices",
+    "load",
+    "loader_of",
+]
 
 _HOMES = {
     "Augment": "augment",
     "Batches": "loader",
     "Dataset": "dataset",
     "Draws": "augment",
+    "ImageSet": "images",
+    "Loader": "loader",
     "NAMES": "sources",
     "balanced_indices": "subset",
     "load": "sources",
+    "loader_of": "loader",
 }
 
 

@@ -26,11 +26,26 @@ class Draws:
         return Draws(self.top.to(device), self.left.to(device), self.flip.to(device))
 
 
+class Normalise:
+    """From pixels to what a model sees: divided by `scale`, then normalised with `mean` and `std` per channel."""
+
+    def __init__(
+        self, mean: tuple[float, ...], std: tuple[float, ...], scale: float, device: torch.device | str
+    ) -> None:
+        deviation = torch.tensor(std, dtype=torch.float64)
+        self._factor = (1 / (scale * deviation)).to(device, torch.float32)
+        self._shift = (-torch.tensor(mean, dtype=torch.float64) / deviation).to(device, torch.float32)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """float32 [B, C, H, W], channels last, of uint8 [B, H, W, C]."""
+        return torch.addcmul(self._shift, pixels.float(), self._factor).permute(0, 3, 1, 2)
+
+
 class Augment:
     """Augments examples of `x`, uint8 [N, C, H, W], on the device of `x`.
 
-    `pad` is the border in pixels (0: no crop), `flip` whether half of the images are mirrored. Pixels are
-    divided by `scale`, then normalised with `mean` and `std` per channel.
+    `pad` is the border in pixels (0: no crop), `flip` whether half of the images are mirrored; for the rest see
+    Normalise.
     """
 
     def __init__(
@@ -42,9 +57,7 @@ class Augment:
         self._padded = F.pad(x, (pad, pad, pad, pad)).permute(0, 2, 3, 1).contiguous()
         self._rows = torch.arange(x.shape[2], device=x.device)
         self._cols = torch.arange(x.shape[3], device=x.device)
-        deviation = torch.tensor(std, dtype=torch.float64)
-        self._factor = (1 / (scale * deviation)).to(x.device, torch.float32)
-        self._shift = (-torch.tensor(mean, dtype=torch.float64) / deviation).to(x.device, torch.float32)
+        self._normalise = Normalise(mean, std, scale, x.device)
 
     def draw(self, n: int, generator: torch.Generator) -> Draws:
         """Draws for n examples, on the CPU from a CPU generator, so that they are equal for every device."""
@@ -60,11 +73,8 @@ class Augment:
         step = 1 - 2 * draws.flip
         cols = torch.addcmul(first[:, None], step[:, None], self._cols)
         pixels = self._padded[indices[:, None, None], rows[:, :, None], cols[:, None, :]]
-        return self._normalise_pixels(pixels)
+        return self._normalise(pixels)
 
     def normalise(self, x: Tensor) -> Tensor:
         """float32 [B, C, H, W], channels last, of uint8 [B, C, H, W], not augmented."""
-        return self._normalise_pixels(x.permute(0, 2, 3, 1).contiguous())
-
-    def _normalise_pixels(self, pixels: Tensor) -> Tensor:
-        return torch.addcmul(self._shift, pixels.float(), self._factor).permute(0, 3, 1, 2)
+        return self._normalise(x.permute(0, 2, 3, 1).contiguous())

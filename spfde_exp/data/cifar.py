@@ -4,23 +4,14 @@ Means and standard deviations are those of the MEST code base, which SpFDE build
 the average of the images' own deviations (over all pixels it would be 0.247).
 """
 
-import shutil
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from spfde_exp.errors import UserError
-
 from .dataset import Dataset, checksum
-from .lock import folder_lock
-
-DOWNLOAD_TIMEOUT_S = 20.0
+from .fetch import read_or_fetch
 
 
 class _Facts(NamedTuple):
@@ -45,18 +36,8 @@ def read(name: str, root: Path) -> Dataset:
 
     facts = _FACTS[name]
     source = getattr(datasets, facts.class_name)
-    folder = root / source.base_folder
-    if not folder.exists():
-        _fetch(name, root, source)
-    try:
-        parts = [source(root, train=train) for train in (True, False)]
-    except RuntimeError:  # torchvision's integrity check
-        raise UserError(
-            f"{folder} is incomplete or corrupted (its files do not have {name}'s MD5 sums): "
-            f"move it away and fetch it again with `python -m spfde_exp.data {name} --to {root}`"
-        ) from None
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read ({_reason(error)}): check its permissions") from error
+    files = [entry[0] for entry in source.train_list + source.test_list] + [source.meta["filename"]]
+    parts = read_or_fetch(name, root, source.base_folder, files, source)
     (train_x, train_y), (test_x, test_y) = map(_tensors, parts)
     return Dataset(
         name,
@@ -75,35 +56,3 @@ def read(name: str, root: Path) -> Dataset:
 def _tensors(part: Any) -> tuple[Tensor, Tensor]:
     images = torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous()
     return images, torch.tensor(part.targets, dtype=torch.int64)
-
-
-def _fetch(name: str, root: Path, source: Any) -> None:
-    """Download, unpack and check beside the final place, then rename: the folder is whole or not there."""
-    folder = root / source.base_folder
-    try:
-        with folder_lock(root, name) as partial, _socket_timeout(DOWNLOAD_TIMEOUT_S):
-            if not folder.exists():  # else another process fetched it while this one waited
-                source(partial, download=True)
-                (partial / source.base_folder).rename(folder)
-                shutil.rmtree(partial)
-    except (OSError, RuntimeError, EOFError, HTTPException) as error:
-        files = [entry[0] for entry in source.train_list + source.test_list] + [source.meta["filename"]]
-        raise UserError(
-            f"{name} is not in {folder} (expected files: {', '.join(files)}) and could not be downloaded "
-            f"({_reason(error)}): run `python -m spfde_exp.data {name} --to DIR` where there is a network, "
-            f"then set dataset.root=DIR"
-        ) from error
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(str(getattr(error, "reason", "") or error or type(error).__name__).split())
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

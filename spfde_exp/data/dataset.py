@@ -28,6 +28,18 @@ class Dataset:
     val_x: Tensor | None = None
     val_y: Tensor | None = None
 
+    def take(self, train: Tensor | None, test: Tensor | None, val: Tensor | None) -> "Dataset":
+        """The examples of these indices (None: all; no hold-out), int64 [n]; `val` is taken from the training set."""
+        return replace(
+            self,
+            train_x=_taken(self.train_x, train),
+            train_y=_taken(self.train_y, train),
+            test_x=_taken(self.test_x, test),
+            test_y=_taken(self.test_y, test),
+            val_x=None if val is None else self.train_x[val],
+            val_y=None if val is None else self.train_y[val],
+        )
+
     def to(self, device: torch.device | str) -> "Dataset":
         """The same set with every tensor on `device`."""
         return replace(
@@ -39,6 +51,10 @@ class Dataset:
             val_x=None if self.val_x is None else self.val_x.to(device),
             val_y=None if self.val_y is None else self.val_y.to(device),
         )
+
+
+def _taken(values: Tensor, indices: Tensor | None) -> Tensor:
+    return values if indices is None else values[indices]
 
 
 def checksum(*tensors: Tensor) -> str:

@@ -1,5 +1,7 @@
 """scikit-learn's embedded 8x8 handwritten digits: real data that needs no download."""
 
+from pathlib import Path
+
 import torch
 
 from .dataset import Dataset, checksum
@@ -9,7 +11,7 @@ MEAN = (0.3054,)
 STD = (0.3761,)
 
 
-def read() -> Dataset:
+def read(name: str, root: Path) -> Dataset:
     """1,437 training and 360 test images, uint8 [N, 1, 8, 8] of values 0 to 16, split once and stratified."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -24,4 +26,4 @@ def read() -> Dataset:
         torch.from_numpy(test_x).to(torch.uint8).unsqueeze(1),
         torch.from_numpy(test_y).to(torch.int64),
     )
-    return Dataset("digits", *tensors, num_classes=10, mean=MEAN, std=STD, scale=16.0, checksum=checksum(*tensors))
+    return Dataset(name, *tensors, num_classes=10, mean=MEAN, std=STD, scale=16.0, checksum=checksum(*tensors))

@@ -1,18 +1,20 @@
 """Data sets by name, with the subset and the hold-out that a run asks for."""
 
 import math
-from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from spfde_exp.errors import UserError
 
 from .dataset import Dataset
-from .specs import SPECS
+from .images import ImageSet
+from .specs import SOURCES, source_of
 from .subset import balanced_indices
 
-NAMES = tuple(SPECS)
+NAMES = tuple(SOURCES)
 
 
 def load(
@@ -23,47 +25,50 @@ def load(
     val_fraction: float = 0.0,
     test_subset: int | None = None,
     split_seed: int = 0,
-) -> Dataset:
-    """The data set `name` (one of NAMES) on the CPU; `root` holds torchvision's folders, digits needs none.
+    folder: str | None = None,
+    image_size: int | None = None,
+) -> Dataset | ImageSet:
+    """The data set `name` (one of NAMES), in memory on the CPU, or as the names of its files.
 
-    `val_fraction` of the training set, class-balanced, becomes `val_x` and `val_y`; from the rest `subset`
-    examples, class-balanced, are kept; `test_subset` is the same for the test set. All are functions of
-    `split_seed`; a larger one contains the smaller.
+    `root` holds the data sets' folders (torchvision's for the sets that it downloads), digits needs none. `folder` is
+    the one of dataset=folder, `image_size` the side of images that are decoded from files.
+
+    `val_fraction` of the training set, class-balanced, becomes the hold-out; from the rest `subset` examples,
+    class-balanced, are kept; `test_subset` is the same for the test set. All are functions of `split_seed`; a larger
+    one contains the smaller.
     Raises UserError for an unknown name, an impossible split, and data that is absent or damaged.
     """
-    whole = _whole(name, Path(root).expanduser())
+    whole = _whole(name, Path(root).expanduser(), folder, image_size)
+    test = None
     if test_subset is not None:
         test = balanced_indices(whole.test_y, test_subset, split_seed, key="dataset.test_subset")
-        whole = replace(whole, test_x=whole.test_x[test], test_y=whole.test_y[test])
-    size = len(whole.train_y)
-    train = torch.arange(size)
-    val_x = val_y = None
+    train, val = _training_part(whole.train_y, subset, val_fraction, split_seed)
+    return whole.take(train, test, val)
+
+
+def _training_part(
+    labels: Tensor, subset: int | None, val_fraction: float, split_seed: int
+) -> tuple[Tensor | None, Tensor | None]:
+    """Indices to train on, None for all, and to hold out, None for none."""
+    train = val = None
     if val_fraction:
         if not 0 < val_fraction < 1:
             raise UserError(f"dataset.val_fraction={val_fraction}: it must be from 0 up to, not including, 1")
-        count = math.floor(val_fraction * size + 0.5)
-        val = balanced_indices(whole.train_y, count, split_seed, key="dataset.val_fraction")
-        val_x, val_y = whole.train_x[val], whole.train_y[val]
-        held_out = torch.zeros(size, dtype=torch.bool)
-        held_out[val] = True
-        train = train[~held_out]
-        if len(whole.train_y[train].unique()) < whole.num_classes:
+        count = math.floor(val_fraction * len(labels) + 0.5)
+        val = balanced_indices(labels, count, split_seed, key="dataset.val_fraction")
+        rest = torch.ones(len(labels), dtype=torch.bool)
+        rest[val] = False
+        train = rest.nonzero().squeeze(1)
+        if len(labels[train].unique()) < len(labels.unique()):
             raise UserError(f"dataset.val_fraction={val_fraction} leaves a class without examples: lower it")
     if subset is not None:
-        train = train[balanced_indices(whole.train_y[train], subset, split_seed, key="dataset.subset")]
-    if len(train) == size:
-        return whole
-    train_x, train_y = whole.train_x[train], whole.train_y[train]
-    return replace(whole, train_x=train_x, train_y=train_y, val_x=val_x, val_y=val_y)
+        available = torch.arange(len(labels)) if train is None else train
+        train = available[balanced_indices(labels[available], subset, split_seed, key="dataset.subset")]
+    return train, val
 
 
-def _whole(name: str, root: Path) -> Dataset:
-    if name == "digits":
-        from . import digits
-
-        return digits.read()
-    if name in ("cifar10", "cifar100"):
-        from . import cifar
-
-        return cifar.read(name, root)
-    raise UserError(f"there is no data set {name!r}: choose one of {', '.join(NAMES)}")
+def _whole(name: str, root: Path, folder: str | None, image_size: int | None) -> Dataset | ImageSet:
+    source = source_of(name)
+    read = import_module(f"{__package__}.{source.module}").read
+    whole: Dataset | ImageSet = read(name, root, folder, image_size) if source.files else read(name, root)
+    return whole

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 
 from spfde_exp.data import Dataset
-from spfde_exp.data.specs import SPECS
+from spfde_exp.data.specs import spec_of
 from spfde_exp.machine import usable_cores
 from spfde_exp.plan import build_model, make_plan
 from spfde_exp.schema import Config
@@ -56,7 +56,7 @@ def trial_pace(config: Config, threads: int | None) -> float:
         UserError: the device is not there.
         RuntimeError: its memory does not suffice.
     """
-    device, most = choose_device(config.device), min(config.optim.batch_size, SPECS[config.dataset.name].train // 2)
+    device, most = choose_device(config.device), min(config.optim.batch_size, spec_of(config.dataset).train // 2)
     batch, left = min(FEW, most), WALL_S
     with exact(threads or torch.get_num_threads(), config.precision), torch.random.fork_rng(devices=[]):
         while True:
@@ -71,7 +71,7 @@ def trial_pace(config: Config, threads: int | None) -> float:
 
 def _fastest(config: Config, batch: int, device: torch.device, left: float) -> _Step:
     """Train steps of `batch` examples until they tell enough, or take `left` seconds."""
-    examples = batch * min(8, SPECS[config.dataset.name].train // batch)
+    examples = batch * min(8, spec_of(config.dataset).train // batch)
     plain = replace(
         config,
         epochs=2,
@@ -113,7 +113,7 @@ def _at_once() -> int:
 
 
 def _images(config: Config, examples: int) -> Dataset:
-    spec = SPECS[config.dataset.name]
+    spec = spec_of(config.dataset)
     channels = spec.shape[0]
     x = torch.randint(256, (examples, *spec.shape), dtype=torch.uint8)
     y = torch.randint(spec.classes, (examples,))
