@@ -75,17 +75,12 @@ def _state(known: Mapping[str, Any]) -> Facts:
 
 
 def _settings(config: Mapping[str, Any], plan: Mapping[str, Any] | None) -> Facts:
-    freeze, sieve = [config["freeze.scheme"]], [config["sieve.mode"]]
+    freeze = [config["freeze.scheme"]]
     sparsity = [config["method.name"], f"target {config['sparsity.target']:g}"]
     if config["freeze.target"]:
         freeze.append(f"target {config['freeze.target']:g}")
-    if sieve != ["none"]:
-        sieve.append(f"{config['sieve.ratio']:g} of the examples left out")
     if plan and freeze != ["none"]:
         freeze += _frozen((plan.get("realised") or plan)["freeze"]["blocks"], config["epochs"])
-    if plan and sieve != ["none"]:
-        exchanges = f"{len(plan['sieve']['updates'])} exchanges of {plan['sieve']['exchanged']}"
-        sieve += [f"{plan['sieve']['removed']} of {plan['sieve']['examples']}", exchanges]
     if plan and plan["sparsity"]["updates"]:
         trained = plan["sparsity"]["trained"]
         sparsity.append(f"trained at {trained[0]:g} to {trained[-1]:g}, {len(plan['sparsity']['updates'])} updates")
@@ -94,8 +89,28 @@ def _settings(config: Mapping[str, Any], plan: Mapping[str, Any] | None) -> Fact
         "trains": f"{trains}, {config['epochs']} epochs, seed {config['seed']}",
         "sparsity": ", ".join(sparsity),
         "freeze": ", ".join(freeze),
-        "sieve": ", ".join(sieve),
+        "sieve": ", ".join([config["sieve.mode"], *_sieved(config, plan)]),
     }
+
+
+def _sieved(config: Mapping[str, Any], plan: Mapping[str, Any] | None) -> list[str]:
+    """What is left out of the training set, as far as it is known."""
+    sieve = (plan.get("realised") or plan)["sieve"] if plan else {}
+    if config["sieve.mode"] == "two_phase":
+        told = f"from epoch {config['sieve.phase1_epochs']} without "
+        if sieve.get("removed") is not None:
+            return [f"{told}{sieve['removed']} of {sieve['examples']}"]
+        if config["sieve.threshold"] is not None:
+            return [f"{told}what was learned and forgotten at most {config['sieve.threshold']} times"]
+        ratio, count = config["sieve.ratio"], config["sieve.count"]
+        return [f"{told}{count} examples" if ratio == 0 else f"{told}{ratio:g} of the examples"]
+    if config["sieve.mode"] == "none":
+        return []
+    told = f"{config['sieve.ratio']:g} of the examples left out"
+    if not sieve:
+        return [told]
+    exchanges = f"{len(sieve['updates'])} exchanges of {sieve['exchanged']}"
+    return [told, f"{sieve['removed']} of {sieve['examples']}", exchanges]
 
 
 def _frozen(blocks: Sequence[Mapping[str, Any]], epochs: int) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 from spfde_exp.config import compose
 from spfde_exp.launch.inline import Inline
 from spfde_exp.launch.sweep import run_sweep
+from spfde_exp.plan import make_plan
 
 
 def lines(text):
@@ -71,6 +72,28 @@ def test_a_run_that_has_not_begun_tells_what_is_known(planned, call, capsys):
     assert told["sieve"] == "circular, 0.2 of the examples left out"
     assert (told["sweep"], told["Slurm job"]) == ("s-1", "12_3")
     assert not {"FLOPs", "accuracy", "error", "code"} & told.keys()
+
+
+@pytest.mark.parametrize(
+    ("removal", "before", "planned", "after"),
+    [
+        ("sieve.threshold=1", "what was learned and forgotten at most 1 times", None, "60 of 200"),
+        ("sieve.count=50", "50 examples", "50 of 200", "50 of 200"),
+        ("sieve.ratio=0.25", "0.25 of the examples", "50 of 200", "50 of 200"),
+    ],
+)
+def test_data_efficiency_is_told_as_far_as_it_is_known(make_run, call, capsys, removal, before, planned, after):
+    config = compose(["debug=tiny", "freeze=none", "sieve=two_phase", removal])
+    folder = make_run("aaaa", "failed", 0, asdict(config))
+    folder.file("meta.json").unlink()
+    plan = make_plan(config)
+    realised = plan.realised([{"train_examples": 140}], plan.final_kept())
+    told_at_last = plan.to_dict() | ({"realised": realised.to_dict()} if plan.unknown else {})
+    for text, known in ((before, None), (planned or before, plan.to_dict()), (after, told_at_last)):
+        if known:
+            folder.write_json("plan", known)
+        call("show", "aaaa")
+        assert lines(capsys.readouterr().out)["sieve"] == f"two_phase, from epoch 4 without {text}"
 
 
 def test_a_failure_and_the_attempts_before_it(planned, call, capsys):
