@@ -36,7 +36,7 @@ def exact(threads: int, precision: str) -> Iterator[None]:
     """Deterministic kernels, a fixed number of threads and the arithmetic of `precision`; undone on leaving.
 
     Raises:
-        UserError: what was done within has no deterministic kernel on its device.
+        UserError: what was done within has no deterministic kernel on its device, or trains batch norm on one value.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
@@ -48,11 +48,16 @@ def exact(threads: int, precision: str) -> Iterator[None]:
     torch.backends.cudnn.benchmark = False
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         if found := re.match(r"(\S+) does not have a deterministic implementation", str(error)):
             raise UserError(
                 f"the model uses {found[1]}, which is not deterministic on this device: no run could be repeated; "
                 "replace that layer (an adaptive average pool by a mean), or use device=cpu"
+            ) from error
+        if str(error).startswith("Expected more than 1 value per channel when training"):
+            raise UserError(
+                "the last batch of an epoch is a single example, and the model's batch norm of 1x1 maps cannot train on "
+                "one; change optim.batch_size, dataset.subset or sieve so that more are left over, or none"
             ) from error
         raise
     finally:

@@ -18,6 +18,11 @@ def test_what_has_no_deterministic_kernel_is_named_in_one_line() -> None:
     assert not torch.are_deterministic_algorithms_enabled()
 
 
+def test_a_batch_of_one_is_told_in_one_line() -> None:
+    with pytest.raises(UserError, match="last batch of an epoch is a single example"), exact(1, "fp32"):
+        torch.nn.BatchNorm2d(3)(torch.zeros(1, 3, 1, 1))
+
+
 def test_other_errors_stay() -> None:
     with pytest.raises(RuntimeError, match="must match"), exact(1, "fp32"):
         torch.zeros(2) + torch.zeros(3)
