@@ -27,7 +27,7 @@ SCHEMA_VERSION = 1
 # What cannot change the result: where, how watched, how launched, how spelled.
 NOT_IDENTITY = (
     "device", "threads", "runs_dir", "checkpoint_every", "force", "dry_run", "sweep", "logger", "dataset.root",
-    "dataset.workers", "effort", "model.allow",
+    "dataset.workers", "effort", "model.allow", "sparsity.tolerance",
 )  # fmt: skip
 
 KINDS = {"integer": "a whole number", "float": "a number", "bool": "true or false"}
@@ -39,7 +39,6 @@ NEUTRAL: dict[str, Any] = {
     "model.blocks": "auto",
     "sparsity.block": [4, 1],
     "sparsity.explicit": None,
-    "sparsity.tolerance": 0.01,
     **{f"method.{key.name}": key.default for key in fields(MethodConfig) if key.default is None},
     "dataset.test_subset": None,
     "dataset.folder": None,
@@ -172,7 +171,7 @@ def _resolve_method(config: Config) -> None:
     sparsity = config.sparsity
     if not METHODS[config.method.name].sparse or sparsity.target == 0:
         config.method.name, sparsity.target = "dense", 0.0
-        sparsity.scheme, sparsity.distribution, sparsity.tolerance = "unstructured", "uniform", 0.01
+        sparsity.scheme, sparsity.distribution = "unstructured", "uniform"
         sparsity.prunable = CHOICES["sparsity.prunable"][0]
     method = METHODS[config.method.name]
     if method.schemes and sparsity.scheme not in method.schemes:
@@ -188,8 +187,12 @@ def _resolve_method(config: Config) -> None:
         config.method.p = method.mutation_ratio(sparsity.target, config.method.p)
     if method.ranks_globally:
         sparsity.distribution = "uniform"  # what counts is the number of weights of all layers together
-    if sparsity.distribution != "explicit":
+    if sparsity.distribution == "explicit":
+        sparsity.explicit = {size: round(float(part), 10) for size, part in (sparsity.explicit or {}).items()}
+    else:
         sparsity.explicit = None
+    if sparsity.scheme == "hybrid" and sparsity.prunable == "block_3x3":
+        sparsity.scheme = "pattern"  # the same by another name
     if sparsity.scheme not in ("block", "hybrid"):
         sparsity.block = [4, 1]
 

@@ -16,7 +16,7 @@ from spfde_exp.freeze.solver import FreezeProblem
 from spfde_exp.models import Blueprint, blueprint
 from spfde_exp.rounding import share_of
 from spfde_exp.run_plan import RunPlan
-from spfde_exp.schema import Config, Optim
+from spfde_exp.schema import Config, HooksConfig, Optim
 from spfde_exp.sieve.plan import sieve_plan
 from spfde_exp.sparse.distribution import Distribution
 from spfde_exp.sparse.methods import METHODS
@@ -67,9 +67,9 @@ def make_plan(config: Config, model: nn.Module | None = None) -> RunPlan:
         return _plan(config, profile(model, spec.shape, which))
     # Planned from a configuration without what plans do not depend on, so that such runs share one.
     optim = Optim(1.0, 0.0, momentum=0.0, weight_decay=0.0, nesterov=False, batch_size=config.optim.batch_size)
-    part = replace(config, seed=0, precision="fp32", optim=optim)
+    part = replace(config, seed=0, precision="fp32", optim=optim, hooks=HooksConfig())
     drawn = blueprint(config.model)
-    key = (signature(part), METHODS[config.method.name], spec, drawn)
+    key = (signature(part), config.sparsity.tolerance, METHODS[config.method.name], spec, drawn)
     if key not in _plans:
         _plans[key] = _plan(part, _profile(drawn, spec, which))
     return _plans[key]
@@ -101,6 +101,7 @@ def _plan(config: Config, model: Profile) -> RunPlan:
     return RunPlan(
         layers=model.layers,
         distribution=distribution,
+        footprint=method.footprint,
         own_densities=method.own_densities,
         schedule=schedule,
         freeze=freeze_plan(problem, freeze),

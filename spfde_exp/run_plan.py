@@ -54,6 +54,7 @@ class RunPlan:
         batch_size: examples per step.
         other_params: parameters that are no layer's weight (biases, BN), per block index or None.
         peak_bytes: predicted peak of live tensor bytes as PyTorch executes a step.
+        footprint: what the method holds at its peak, see `Method.footprint`.
         own_densities: whether the method decides what each layer keeps; then counts per layer are estimates.
         ended: weights that each masked layer kept at the end, where that is known by now.
     """
@@ -66,6 +67,7 @@ class RunPlan:
     batch_size: int
     other_params: dict[int | None, int]
     peak_bytes: int
+    footprint: str = "sparse"
     own_densities: bool = False
     ended: Mapping[str, int] | None = None
 
@@ -113,7 +115,9 @@ class RunPlan:
             if layer.name in masked
         }
         flops = epoch_flops(self.layers, kept, frozen, examples)
-        return Phase(kept, flops, epoch_memory(self.layers, kept, frozen, self.batch_size, self.other_params))
+        units = self.distribution.layouts
+        memory = epoch_memory(self.layers, kept, frozen, self.batch_size, self.other_params, units)
+        return Phase(kept, flops, memory)
 
     def phase(self, epoch: int) -> Phase:
         """The phase that `epoch` belongs to."""
@@ -216,7 +220,7 @@ class RunPlan:
             "memory_avg_bytes": sum(phase.memory.figure_4 for phase in epochs) / len(epochs),
             "memory_min_bytes": min(phase.memory.figure_4 for phase in epochs),
             "memory_peak_predicted_bytes": self.peak_bytes,
-            "memory_mest_bytes": mest_memory(self.layers, densest.kept),
+            "memory_mest_bytes": mest_memory(self.layers, densest.kept, self.distribution.layouts, self.footprint),
             **({"unknown": self.unknown} if self.unknown else {}),
         }
 

@@ -131,7 +131,7 @@ def test_parameters_and_sparsity() -> None:
 
 def test_mest_memory_is_at_the_densest_epoch() -> None:
     plan = plan_of(CIFAR100, *PLAIN)
-    masked, rows = 1_853_440, sum(layer.rows + 1 for layer in plan.layers if layer.name in plan.prunable)
+    masked, rows = 1_853_440, sum(layer.shape[0] + 1 for layer in plan.layers if layer.name in plan.prunable)
     expected = 0.15 * masked * (2 * 4 + 2) + 2 * rows + 8 * (864 + 12_800)
     assert plan.prediction()["memory_mest_bytes"] == pytest.approx(expected, rel=1e-4)
 

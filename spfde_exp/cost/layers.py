@@ -21,7 +21,6 @@ class Layer:
         weights: number of weights, without bias.
         positions: how often each weight is used per example; weights x positions = MACs.
         outputs: output elements per example.
-        rows: filters or output features, for the row index of CSR.
         shape: shape of the weight, filters first.
     """
 
@@ -30,7 +29,6 @@ class Layer:
     weights: int
     positions: int
     outputs: int
-    rows: int
     shape: tuple[int, ...] = ()
 
     @property
@@ -114,7 +112,6 @@ def measure_layers(
             block_of(name, blocks),
             m.weight.numel(),
             *found.get(name, (0, 0)),
-            m.weight.shape[0],
             tuple(m.weight.shape),
         )
         for name, m in weight_layers(model).items()

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from spfde_exp.cost.layers import Layer
+from spfde_exp.sparse.layout import Layout
 
 WORD = 4  # bytes of a 32-bit weight, gradient or activation
 INDEX = 2  # bytes of a 16-bit index (MEST appendix B prefers 8 or 16 bit)
@@ -19,7 +20,7 @@ class Memory:
         activations: the output of every weight layer that is not frozen, for the whole batch (kept for backward).
         activation_gradients: one for each of these.
         momentum: one word for each weight that is trained.
-        indices: CSR column and row indices of the masked layers.
+        indices: of the masked layers' units, see `Layout.indices`.
     """
 
     weights: int
@@ -45,10 +46,12 @@ def epoch_memory(
     frozen: int,
     batch_size: int,
     other_params: Mapping[int | None, int],
+    layouts: Mapping[str, Layout],
 ) -> Memory:
     """Memory of an epoch with `kept` weights in the masked layers and `frozen` leading blocks at rest.
 
     Args:
+        layouts: masked layer -> its units.
         other_params: parameters that are no weights of `layers` (biases, BN), per block index or None.
     """
     weights = active = outputs = indices = 0
@@ -60,22 +63,32 @@ def epoch_memory(
             active += count
             outputs += layer.outputs
         if layer.name in kept:
-            indices += count + layer.rows + 1
+            indices += layouts[layer.name].indices(count)
     weights += sum(other_params.values())
     active += sum(n for block, n in other_params.items() if block is None or block >= frozen)
     activations = outputs * batch_size * WORD
     return Memory(weights * WORD, active * WORD, activations, activations, active * WORD, indices * INDEX)
 
 
-def mest_memory(layers: Sequence[Layer], kept: Mapping[str, int]) -> int:
-    """MEST Table A.1 (unstructured, with row indices): non-zero weights and their gradients, and CSR indices.
+def mest_memory(
+    layers: Sequence[Layer], kept: Mapping[str, int], layouts: Mapping[str, Layout], footprint: str = "sparse"
+) -> int:
+    """MEST Table A.1, with row indices: weights, their gradients, and the indices of masked layers; in bytes.
 
-    2 n b_w for each of n weights of a layer that is not masked; b_w = 32, b_index = 16 bit.
+    b_w is 32 bit, b_index 16. A layer of n weights that is not masked takes 2 n b_w.
+
+    Args:
+        kept: weights kept in each masked layer.
+        layouts: masked layer -> its units.
+        footprint: `Method.footprint`. The gradients of ``dense_gradients`` take n b_w whatever is masked, and
+            ``dense`` takes 2 n b_w for every layer (MEST appendix B).
     """
     total = 0
     for layer in layers:
-        count = kept.get(layer.name, layer.weights)
-        total += 2 * count * WORD
-        if layer.name in kept:
-            total += (count + layer.rows + 1) * INDEX
+        if footprint == "dense" or layer.name not in kept:
+            total += 2 * layer.weights * WORD
+        else:
+            count = kept[layer.name]
+            gradients = layer.weights if footprint == "dense_gradients" else count
+            total += (count + gradients) * WORD + layouts[layer.name].indices(count) * INDEX
     return total

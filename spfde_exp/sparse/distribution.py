@@ -1,13 +1,14 @@
 """How an overall sparsity is shared out among the layers, and when a layer cannot hold its part."""
 
 from collections.abc import Callable, Mapping
-from math import prod
+from math import ceil, prod
 
 from spfde_exp.errors import UserError
 from spfde_exp.sparse.layout import Layout
+from spfde_exp.sparse.scheme import kernel_size
 
 TOLERANCE = 0.01  # share of a layer by which units may miss its part
-NOISE = 1e-9  # of binary fractions
+DIGITS = 12  # of a share: beyond is noise of binary fractions
 
 # Weight of a layer's density, up to a common factor; shape is (filters, channels, kernel...).
 DENSITIES: dict[str, Callable[[tuple[int, ...]], float]] = {
@@ -23,15 +24,17 @@ class Distribution:
     """Units that each layer keeps at any overall sparsity.
 
     ``uniform`` gives every layer the same sparsity (SpFDE section 5). ``er``, ``erk`` and ``proportional`` share out
-    densities in fixed proportions, with one common factor; a layer that would be more than dense is dense, and the
-    others make up for it. ``explicit`` takes a sparsity per kernel size at the target (MEST Table K.1), and scales
-    densities at other levels.
+    densities in fixed proportions, with one common factor; a layer that would be denser than it can be keeps all, and
+    the others make up for it. ``explicit`` takes the sparsity of each kernel size at the target (MEST Table K.1).
+
+    While a method prunes beyond the target, all layers lose in proportion, but those that are dense at the target;
+    and none loses its last unit.
 
     Attributes:
         layouts: layer -> its units.
+        target: overall sparsity at the end.
         kind: one of the names above.
         explicit: kernel size, such as "3x3", -> sparsity at `target`.
-        target: overall sparsity at the end.
     """
 
     def __init__(
@@ -41,34 +44,38 @@ class Distribution:
         kind: str = "uniform",
         explicit: Mapping[str, float] | None = None,
     ) -> None:
+        """Parts for `layouts`.
+
+        Raises:
+            UserError: `explicit` does not name the kernel sizes of the layers.
+        """
         self.layouts, self.target, self.kind = dict(layouts), target, kind
         self.explicit = {str(size): float(part) for size, part in (explicit or {}).items()}
         self._units: dict[float, dict[str, int]] = {}
         if kind == "explicit":
-            for name, layout in self.layouts.items():
-                if _kernel(layout.shape) not in self.explicit:
-                    raise UserError(
-                        f"sparsity.explicit has no entry for layer {name}, of kernel size {_kernel(layout.shape)}; "
-                        f"it has: {', '.join(self.explicit) or 'nothing'}"
-                    )
+            self._check_explicit()
+        self._final = self._final_densities()
 
     def sparsities(self, sparsity: float) -> dict[str, float]:
-        """Layer -> its share of zeros when `sparsity` of all weights are zero."""
+        """Layer -> its share of zeros when `sparsity` of all weights are zero, before rounding to units."""
         if self.kind == "uniform":
             return dict.fromkeys(self.layouts, sparsity)
-        if self.kind == "explicit":
+        densities = self._final
+        if sparsity > self.target:
             scale = (1 - sparsity) / (1 - self.target)
-            parts = {name: 1 - self.explicit[_kernel(layout.shape)] for name, layout in self.layouts.items()}
-            return {name: 1 - min(1.0, density * scale) for name, density in parts.items()}
-        sizes = {name: layout.weights for name, layout in self.layouts.items()}
-        raw = {name: DENSITIES[self.kind](layout.shape) for name, layout in self.layouts.items()}
-        return {name: 1 - density for name, density in _filled(sizes, raw, 1 - sparsity).items()}
+            densities = {name: density if density == 1 else density * scale for name, density in densities.items()}
+        elif sparsity < self.target:  # at 0 nothing is zero, also where the parts do not add up to the target
+            densities = self._filled(densities, 1 - (1 - self._overall(densities)) * sparsity / self.target)
+        return {name: round(1 - density, DIGITS) for name, density in densities.items()}
 
     def units(self, layer: str, sparsity: float) -> int:
         """Units of `layer` that stay at the overall `sparsity`, rounded half up."""
         if sparsity not in self._units:
             parts = self.sparsities(sparsity)
-            self._units[sparsity] = {name: layout.kept_units(parts[name]) for name, layout in self.layouts.items()}
+            counts = {name: layout.kept_units(parts[name]) for name, layout in self.layouts.items()}
+            if sparsity > self.target:  # no layer loses its last unit
+                counts = {name: max(count, min(1, self.units(name, self.target))) for name, count in counts.items()}
+            self._units[sparsity] = counts
         return self._units[sparsity][layer]
 
     def weights(self, layer: str, sparsity: float) -> int:
@@ -88,40 +95,78 @@ class Distribution:
         Raises:
             UserError: a layer would keep nothing, or miss its part by more; or all together miss the target.
         """
-        parts = self.sparsities(self.target)
+        parts, missed = self.sparsities(self.target), {}
         for name, layout in self.layouts.items():
-            count = self.units(name, self.target)
-            missed = abs(1 - count * layout.per_unit / layout.weights - parts[name])
-            if count == 0 or missed > tolerance + NOISE:
+            if self.units(name, self.target) == 0:
                 raise UserError(
-                    f"sparsity={self.target:g} cannot be met by layer {name}: of its {layout.units} {layout.name} "
-                    f"{count} would stay{_of(parts[name], self.target)}; choose a lower sparsity or a wider model"
+                    f"{self._cannot(name, parts[name])}; choose a lower sparsity, a finer sparsity.scheme or a wider "
+                    "model"
                 )
-        everything = sum(layout.weights for layout in self.layouts.values())
-        if everything and abs(1 - self.total(self.target) / everything - self.target) > tolerance + NOISE:
-            reached = 1 - self.total(self.target) / everything
+            density = self.weights(name, self.target) / layout.weights
+            missed[name] = round(abs(1 - density - parts[name]), DIGITS)
+            if missed[name] > tolerance and density == layout.densest < 1:
+                raise UserError(
+                    f"{self._cannot(name, parts[name])}, and {1 - layout.densest:.2%} of it is zero even so; choose a "
+                    "higher sparsity or another sparsity.scheme"
+                )
+        worst = max(missed, key=missed.__getitem__, default=None)
+        if worst is not None and missed[worst] > tolerance:
+            accept = ceil(round(missed[worst] * 1e4, DIGITS - 4)) / 1e4
             raise UserError(
-                f"sparsity.distribution={self.kind} gives {100 * reached:.2f} % of zeros here, and sparsity="
-                f"{self.target:g} was asked for; set sparsity={reached:.2f}, or other parts"
+                f"{self._cannot(worst, parts[worst])}, {100 * missed[worst]:.2f} points off; choose another sparsity, "
+                f"a finer sparsity.scheme or a wider model, or accept it with sparsity.tolerance={accept:g}"
+            )
+        reached = 1 - self.total(self.target) / max(1, sum(layout.weights for layout in self.layouts.values()))
+        if self.layouts and round(abs(reached - self.target), DIGITS) > tolerance:
+            raise UserError(
+                f"sparsity.distribution={self.kind} makes {reached:.2%} of the prunable weights zero, and sparsity="
+                f"{self.target:g} was asked for; set sparsity={reached:.2f}, or change the parts"
             )
 
+    def _cannot(self, name: str, part: float) -> str:
+        layout, share = self.layouts[name], "" if part == self.target else f" at its part of {part:.4g}"
+        return (
+            f"sparsity={self.target:g} cannot be met by layer {name}: of its {layout.units} {layout.name} "
+            f"{self.units(name, self.target)} would stay{share}"
+        )
 
-def _of(part: float, target: float) -> str:
-    return "" if abs(part - target) < NOISE else f" at its part of {part:g}"
+    def _check_explicit(self) -> None:
+        sizes = {kernel_size(layout.shape): name for name, layout in self.layouts.items()}
+        for size, name in sizes.items():
+            if size not in self.explicit:
+                raise UserError(
+                    f"sparsity.explicit says nothing of layer {name}, of kernel size {size}; set it for every kernel "
+                    f"size of the prunable layers: sparsity.explicit={{{','.join(f'{key}:0.9' for key in sizes)}}}"
+                )
+        if unknown := [size for size in self.explicit if size not in sizes]:
+            raise UserError(
+                f"sparsity.explicit names kernel size {unknown[0]}, and no prunable layer has it; "
+                f"allowed: {', '.join(sizes)}"
+            )
 
+    def _final_densities(self) -> dict[str, float]:
+        """Layer -> density at the target."""
+        if self.kind == "uniform":
+            return dict.fromkeys(self.layouts, 1 - self.target)
+        if self.kind == "explicit":
+            return {name: 1 - self.explicit[kernel_size(layout.shape)] for name, layout in self.layouts.items()}
+        raw = {name: DENSITIES[self.kind](layout.shape) for name, layout in self.layouts.items()}
+        return self._filled(raw, 1 - self.target)
 
-def _kernel(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape[2:])) or "linear"
+    def _overall(self, densities: Mapping[str, float]) -> float:
+        sizes = {name: layout.weights for name, layout in self.layouts.items()}
+        return sum(sizes[name] * densities[name] for name in sizes) / sum(sizes.values())
 
-
-def _filled(sizes: Mapping[str, int], raw: Mapping[str, float], density: float) -> dict[str, float]:
-    """Densities min(1, f x raw) with the factor f for which they make up `density` of all weights."""
-    dense: set[str] = set()
-    while True:
-        rest = [name for name in sizes if name not in dense]
-        left = density * sum(sizes.values()) - sum(sizes[name] for name in dense)
-        factor = left / sum(sizes[name] * raw[name] for name in rest) if rest else 0.0
-        over = {name for name in rest if factor * raw[name] > 1}
-        if not over:
-            return {name: 1.0 if name in dense else factor * raw[name] for name in sizes}
-        dense |= over
+    def _filled(self, raw: Mapping[str, float], density: float) -> dict[str, float]:
+        """Densities min(densest, f x raw) with the factor f for which they make up `density` of all weights."""
+        size = {name: layout.weights for name, layout in self.layouts.items()}
+        most = {name: layout.densest for name, layout in self.layouts.items()}
+        full: set[str] = set()
+        while True:
+            rest = [name for name in size if name not in full]
+            left = density * sum(size.values()) - sum(size[name] * most[name] for name in full)
+            factor = left / sum(size[name] * raw[name] for name in rest) if rest else 0.0
+            over = {name for name in rest if factor * raw[name] > most[name]}
+            if not over:
+                return {name: most[name] if name in full else factor * raw[name] for name in size}
+            full |= over

@@ -76,12 +76,13 @@ class Masks:
             self.replace(name, layout.fresh(units, generator))
 
     @torch.no_grad()
-    def init_magnitude(self, sparsity: float, generator: torch.Generator) -> None:
-        """Keep the units with the largest fresh weights (what the released MEST code does); patterns are drawn."""
+    def init_magnitude(self, sparsity: float) -> None:
+        """Keep the units with the largest sum of fresh weights, a kernel in its best pattern, as released MEST code."""
         for name, layout in self.layouts.items():
-            score = layout.total(self.weights[name].abs())
-            units = layout.top(score, self.distribution.units(name, sparsity))
-            self.replace(name, layout.fresh(units, generator))
+            size = self.weights[name].abs()
+            best = layout.best(size)
+            units = layout.top(layout.total(size * best), self.distribution.units(name, sparsity))
+            self.replace(name, best & layout.spread(units))
 
     @torch.no_grad()
     def prune_to(self, layer: str, sparsity: float, importance: Tensor) -> None:

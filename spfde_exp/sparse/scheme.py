@@ -4,9 +4,14 @@ from collections.abc import Mapping, Sequence
 from math import prod
 
 from spfde_exp.errors import UserError
-from spfde_exp.sparse.layout import KERNEL, Layout, Patterns
+from spfde_exp.sparse.layout import Layout, Patterns
 
 Shape = Sequence[int]
+
+
+def kernel_size(shape: Shape) -> str:
+    """``3x3`` for the weight of such a convolution, ``linear`` for a matrix."""
+    return "x".join(map(str, shape[2:])) or "linear"
 
 
 def layouts(shapes: Mapping[str, Shape], scheme: str, block: Sequence[int] = (4, 1)) -> dict[str, Layout]:
@@ -21,23 +26,32 @@ def layouts(shapes: Mapping[str, Shape], scheme: str, block: Sequence[int] = (4,
     Raises:
         UserError: a layer does not divide into such units.
     """
+    if scheme == "pattern" and shapes and all(kernel_size(shape) != "3x3" for shape in shapes.values()):
+        raise UserError(
+            "sparsity.scheme=pattern needs 3x3 kernels, and no prunable layer of this model has any; "
+            "choose sparsity.scheme=block, channel, filter or unstructured"
+        )
     return {name: _layout(name, tuple(shape), scheme, block) for name, shape in shapes.items()}
 
 
 def _layout(name: str, shape: tuple[int, ...], scheme: str, block: Sequence[int]) -> Layout:
-    columns, kernel = prod(shape[1:]), prod(shape[2:])
+    columns = prod(shape[1:])
     if scheme == "hybrid":
-        scheme = "pattern" if shape[2:] == (3, 3) else "block"
+        scheme = "pattern" if kernel_size(shape) == "3x3" else "block"
     if scheme == "filter":
-        return Layout(shape, 1, columns, "filters")
+        return Layout(shape, 1, columns, "filters", indexed=False)
     if scheme == "channel":
-        return Layout(shape, shape[0], kernel, "channels")
-    if scheme == "pattern":
-        if kernel != KERNEL or shape[2:] != (3, 3):
-            size = "x".join(map(str, shape[2:])) or "linear"
+        if shape[1] == 1:
             raise UserError(
-                f"sparsity.scheme=pattern needs 3x3 kernels, and layer {name} is {size}; leave it out with "
-                "sparsity.prunable=block_3x3, or take sparsity.scheme=hybrid or block"
+                f"sparsity.scheme=channel needs layers of several input channels, and layer {name} has one for each "
+                "filter (depthwise); choose sparsity.scheme=filter, block or unstructured"
+            )
+        return Layout(shape, shape[0], prod(shape[2:]), "channels", indexed=False)
+    if scheme == "pattern":
+        if kernel_size(shape) != "3x3":
+            raise UserError(
+                f"sparsity.scheme=pattern needs 3x3 kernels, and layer {name} is {kernel_size(shape)}; leave such "
+                "layers dense with sparsity.prunable=block_3x3, or choose sparsity.scheme=hybrid"
             )
         return Patterns(shape)
     if scheme == "block":
@@ -45,7 +59,7 @@ def _layout(name: str, shape: tuple[int, ...], scheme: str, block: Sequence[int]
         if shape[0] % m or columns % n:
             raise UserError(
                 f"sparsity.block=[{m},{n}] does not divide layer {name} of {shape[0]} x {columns} weights; "
-                "allowed: sizes that divide both"
+                "allowed: two sizes that divide the two of every prunable layer"
             )
         return Layout(shape, m, n, "blocks")
     return Layout(shape, 1, 1, "weights")

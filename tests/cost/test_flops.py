@@ -51,9 +51,9 @@ def test_training_agrees_with_torch(net: tuple[nn.Module, list[Layer]], frozen: 
     assert counted(model, frozen, backward=True) == epoch_flops(layers, {}, frozen, BATCH) - BATCH * skipped
 
 
-A = Layer("a", 0, weights=72, positions=9, outputs=36, rows=4)
-B = Layer("b", 1, weights=100, positions=4, outputs=40, rows=10)
-C = Layer("c", None, weights=180, positions=1, outputs=5, rows=5)
+A = Layer("a", 0, weights=72, positions=9, outputs=36)
+B = Layer("b", 1, weights=100, positions=4, outputs=40)
+C = Layer("c", None, weights=180, positions=1, outputs=5)
 
 
 def test_by_hand() -> None:
@@ -67,7 +67,7 @@ def test_by_hand() -> None:
 
 def test_block_shares() -> None:
     assert block_shares([A, B, C], 2) == pytest.approx([648 / 1228, 400 / 1228])
-    second_of_b = Layer("d", 1, weights=10, positions=1, outputs=1, rows=1)
+    second_of_b = Layer("d", 1, weights=10, positions=1, outputs=1)
     assert block_shares([A, B, C, second_of_b], 3) == pytest.approx([648 / 1238, 410 / 1238, 0])
 
 

@@ -23,8 +23,8 @@ def test_by_hand() -> None:
     model = nn.Sequential(nn.Conv2d(2, 4, 3, stride=2, padding=1), nn.Flatten(), nn.Linear(36, 5))
     layers = measure_layers(model, (2, 6, 6), [("first", ["0"])])
     assert layers == [
-        Layer("0", 0, weights=72, positions=9, outputs=36, rows=4, shape=(4, 2, 3, 3)),
-        Layer("2", None, weights=180, positions=1, outputs=5, rows=5, shape=(5, 36)),
+        Layer("0", 0, weights=72, positions=9, outputs=36, shape=(4, 2, 3, 3)),
+        Layer("2", None, weights=180, positions=1, outputs=5, shape=(5, 36)),
     ]
     assert [layer.macs for layer in layers] == [648, 180]
 

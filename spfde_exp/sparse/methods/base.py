@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from spfde_exp.schema import Config, MethodConfig
 from spfde_exp.sparse.schedule import SparsitySchedule, build_schedule
@@ -13,6 +13,8 @@ if TYPE_CHECKING:  # a method never needs torch itself, so that --help and statu
 
     from spfde_exp.sparse.masks import Masks
     from spfde_exp.sparse.saliency import Examples
+
+Footprint = Literal["sparse", "dense_gradients", "dense"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Method:
         schemes: what `sparsity.scheme` may be; empty for all.
         own_densities: whether it decides itself what each layer keeps, so that plans can only estimate it.
         ranks_globally: whether only the number of weights of all layers together is given.
+        footprint: what it holds at its peak, for `memory_mest_bytes`: ``sparse`` weights and gradients, sparse weights
+            and ``dense_gradients``, or weights and gradients that are both ``dense`` (MEST appendix B).
     """
 
     name: ClassVar[str]
@@ -62,6 +66,7 @@ class Method:
     schemes: ClassVar[tuple[str, ...]] = ("unstructured",)
     own_densities: ClassVar[bool] = False
     ranks_globally: ClassVar[bool] = False
+    footprint: ClassVar[Footprint] = "sparse"
 
     @classmethod
     def mutation_ratio(cls, target: float, p: Any) -> Any:
@@ -118,7 +123,7 @@ class Method:
             examples: the training set, likewise.
         """
         if self.config.init == "magnitude":
-            self.masks.init_magnitude(self.plan.target, self.generator("mask"))
+            self.masks.init_magnitude(self.plan.target)
         else:
             self.masks.init_random(self.plan.target, self.generator("mask"))
 

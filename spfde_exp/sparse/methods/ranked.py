@@ -18,6 +18,7 @@ class Ranked(Method):
 
     own_densities = True
     ranks_globally = True
+    footprint = "dense"  # scores are taken, or levels begin, on the dense network
 
     def scores(self, model: "nn.Module", examples: "Examples") -> "dict[str, Tensor]":
         """Layer -> score of each of its weights, the shape of the weight; higher is better."""
