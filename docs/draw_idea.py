@@ -69,6 +69,14 @@ class Picture:
         soft = element("tspan", rest, fill=SOFT, font_size=13, dx=8)
         self.parts.append(element("text", strong + soft, x=24, y=y))
 
+    def axis(self, bottom: float) -> float:
+        """The epochs below all panels; the height of the picture."""
+        for epoch in range(0, self.epochs + 1, 20):
+            self.line(self.x(epoch), bottom + 2, self.x(epoch), bottom + 7, INK)
+            self.text(self.x(epoch), bottom + 20, str(epoch), 11, "middle")
+        self.text((LEFT + RIGHT) / 2, bottom + 38, "epoch", 12, "middle")
+        return bottom + 52
+
 
 def draw(plan: RunPlan) -> str:
     """The picture of `plan` as SVG text: blocks, density and training set over the same epochs."""
@@ -84,8 +92,8 @@ def draw(plan: RunPlan) -> str:
     bottom = _blocks(picture, plan, 84)
     bottom = _density(picture, plan, bottom + 36)
     bottom = _examples(picture, plan, bottom + 36)
-    height = _epochs(picture, plan, bottom)
-    return "\n".join([*_head(plan, height), *picture.parts, "</svg>", ""])
+    height = picture.axis(bottom)
+    return "\n".join([*head(FIGURE_TITLE, _said(plan), height), *picture.parts, "</svg>", ""])
 
 
 def _blocks(picture: Picture, plan: RunPlan, top: float) -> float:
@@ -162,24 +170,20 @@ def _examples(picture: Picture, plan: RunPlan, top: float) -> float:
     return top + height
 
 
-def _epochs(picture: Picture, plan: RunPlan, bottom: float) -> float:
-    for epoch in range(0, plan.epochs + 1, 20):
-        picture.line(picture.x(epoch), bottom + 2, picture.x(epoch), bottom + 7, INK)
-        picture.text(picture.x(epoch), bottom + 20, str(epoch), 11, "middle")
-    picture.text((LEFT + RIGHT) / 2, bottom + 38, "epoch", 12, "middle")
-    return bottom + 52
-
-
-def _head(plan: RunPlan, height: float) -> list[str]:
+def _said(plan: RunPlan) -> str:
     cost, freeze = plan.prediction(), plan.freeze
     first = next(epoch for epoch, depth in enumerate(freeze.frozen) if depth)
-    said = (
+    return (
         f"Three panels over {plan.epochs} epochs. a: {max(freeze.frozen)} of {len(freeze.blocks)} blocks are "
         f"frozen one after another from epoch {first}. b: the density that is trained falls in steps to the "
-        f"target. c: {plan.sieve.removed:,} of {plan.sieve.examples:,} examples wait in a queue and are exchanged every "
-        f"{plan.sieve.every} epochs. Together the run takes "
+        f"target. c: {plan.sieve.removed:,} of {plan.sieve.examples:,} examples wait in a queue and are exchanged "
+        f"every {plan.sieve.every} epochs. Together the run takes "
         f"{100 * cost['train_flops'] / cost['train_flops_dense']:.1f} % of the dense training FLOPs."
     )
+
+
+def head(title: str, said: str, height: float) -> list[str]:
+    """The first lines of a picture: its size, `title` and description for those who cannot see it, the hatching."""
     hatch = element("rect", width=7, height=7, fill="#f0f0f0") + element("rect", width=1.6, height=7, fill=HATCH)
     pattern = element(
         "pattern",
@@ -194,7 +198,7 @@ def _head(plan: RunPlan, height: float) -> list[str]:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" width="{WIDTH}" '
         f'height="{height:.0f}" font-family="Helvetica, Arial, sans-serif" role="img" '
         'aria-labelledby="title desc">',
-        element("title", FIGURE_TITLE, id="title"),
+        element("title", title, id="title"),
         element("desc", said, id="desc"),
         f"<defs>{pattern}</defs>",
         f'<rect width="{WIDTH}" height="{height:.0f}" fill="#ffffff"/>',
