@@ -56,8 +56,8 @@ def exact(threads: int, precision: str) -> Iterator[None]:
             ) from error
         if str(error).startswith("Expected more than 1 value per channel when training"):
             raise UserError(
-                "the last batch of an epoch is a single example, and the model's batch norm of 1x1 maps cannot train on "
-                "one; change optim.batch_size, dataset.subset or sieve so that more are left over, or none"
+                "the last batch of an epoch is a single example, on which batch norm of 1x1 maps cannot train; change "
+                "optim.batch_size, dataset.subset or sieve so that more are left over, or none"
             ) from error
         raise
     finally:
