@@ -126,6 +126,9 @@ def _hydra_line(error: HydraException) -> str:
         if found.group(1) in ("sweep", "cell"):
             example = "+sweep=A8 +cell=12" if found.group(1) == "cell" else "+sweep=A8"
             return f"{found.group(1)}= needs a plus sign: write {example}, after -m"
+        if found.group(1) in known_keys():
+            group = found.group(1).split(".")[0]
+            return f"{found.group(1)} is not read with the {group}= of this run; choose another one, or leave it out"
         near = difflib.get_close_matches(found.group(1), known_keys(), 1)
         hint = f"did you mean {near[0]}? " if near else ""
         part = "hydra" if found.group(1).startswith("hydra.") else "job"

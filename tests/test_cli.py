@@ -43,6 +43,7 @@ BAD = [
     ("epoch=1", "did you mean epochs?"),
     ("+foo=1", "unknown key 'foo'"),
     ("optim.foo=1", "unknown key 'optim.foo'"),
+    ("sieve.count=5", "sieve.count is not read with the sieve= of this run"),
     ("recipe=nope", "recipe=nope is unknown; allowed: cifar10, cifar100, digits"),
     ("method=nope", "method=nope is unknown; allowed: dense, mest, mest_em, mest_ems, static"),
     ("sparsity=0.9,0.95", "add -m to run them all"),
