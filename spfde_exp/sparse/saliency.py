@@ -12,6 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from spfde_exp.sparse.layers import weight_layers
+from spfde_exp.sparse.ranking import top
+
 
 class Examples(Protocol):
     """What methods see of the training set."""
@@ -72,12 +75,13 @@ def grasp(
 ) -> dict[str, Tensor]:
     """What keeping a weight does to the gradient flow: w Hg, the larger the better (Wang et al., ICLR 2020, eq. 8).
 
-    The paper removes the weights of the largest -w Hg. Each batch is split into halves; logits are divided by
-    `temperature`; g sums over all halves without a graph, Hg is the gradient of <g, dL/dw>. Batch norm is in training
-    mode. Scores are divided by the sum of their magnitudes.
+    The paper removes the weights of the largest -w Hg. The flow is that of the weights of every convolution and linear
+    layer, also where only `layers` are scored. Each batch is split into halves; logits are divided by `temperature`; g
+    sums over all halves without a graph, Hg is the gradient of <g, dL/dw>. Batch norm is in training mode. Scores are
+    divided by the sum of their magnitudes.
     """
     net = deepcopy(model).train()
-    weights = _weights(net, layers)
+    weights = _weights(net, list(weight_layers(net)))
     halves = [half for x, y in batches for half in zip(x.chunk(2), y.chunk(2), strict=True)]
     flow = [torch.zeros_like(weight) for weight in weights.values()]
     for x, y in halves:
@@ -87,9 +91,11 @@ def grasp(
     for x, y in halves:
         gradients = _gradients(net, weights, x, y, temperature, create_graph=True)
         product = torch.stack([(g * f).sum() for g, f in zip(gradients, flow, strict=True)]).sum()
-        for total, part in zip(hessian, torch.autograd.grad(product, list(weights.values())), strict=True):
+        parts = torch.autograd.grad(product, list(weights.values()), materialize_grads=True)
+        for total, part in zip(hessian, parts, strict=True):
             total += part
-    scores = {name: (weights[name] * hg).detach() for name, hg in zip(weights, hessian, strict=True)}
+    flows = dict(zip(weights, hessian, strict=True))
+    scores = {name: (weights[name] * flows[name]).detach() for name in layers}
     return _normalised(scores, sum(float(score.double().abs().sum()) for score in scores.values()))
 
 
@@ -128,9 +134,7 @@ def synflow(
 
 def best(scores: dict[str, Tensor], count: int) -> dict[str, Tensor]:
     """Masks of the `count` weights of the highest score over all layers; ties go to earlier layers and positions."""
-    flat = torch.cat([score.flatten().double() for score in scores.values()])
-    chosen = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
-    chosen[flat.sort(descending=True, stable=True).indices[:count]] = True
+    chosen = top(torch.cat([score.flatten() for score in scores.values()]), count)
     parts = chosen.split([score.numel() for score in scores.values()])
     return {name: part.view_as(scores[name]) for name, part in zip(scores, parts, strict=True)}
 
@@ -148,7 +152,7 @@ def _gradients(
     create_graph: bool = False,
 ) -> tuple[Tensor, ...]:
     loss = F.cross_entropy(net(x).float() / temperature, y)
-    return torch.autograd.grad(loss, list(weights.values()), create_graph=create_graph)
+    return torch.autograd.grad(loss, list(weights.values()), create_graph=create_graph, materialize_grads=True)
 
 
 def _normalised(scores: dict[str, Tensor], by: float) -> dict[str, Tensor]:
