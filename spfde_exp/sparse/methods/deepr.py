@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from spfde_exp.sparse.methods.base import Step
-from spfde_exp.sparse.methods.rewiring import Rewiring, largest
+from spfde_exp.sparse.methods.rewiring import Rewiring, at_random
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class Deepr(Rewiring):
     """Every step is SGD with an L1 penalty and noise; a weight that changes its sign goes, and one grows at random.
 
-    Each position has a fixed sign. The noise has the variance 2 x learning rate x `temperature`. Just-pruned
-    positions do not grow. The penalty `l1` takes the place of the weight decay of masked layers.
+    Each position has a fixed sign (algorithm 1 of the paper). The noise has the variance 2 x learning rate x
+    `temperature`. Just-pruned positions do not grow. The penalty `l1` takes the place of the weight decay of masked
+    layers, to the end of training.
     """
 
     name = "deepr"
@@ -35,29 +36,31 @@ class Deepr(Rewiring):
             self.signs[layer] = 2 * (kept & (weight.detach() >= 0) | ~kept & up).char() - 1
 
     def gradients(self, step: Step, layers: Sequence[str]) -> bool:
-        if step.epoch < self.end:
-            for layer in layers:
-                weight = self.masks.weights[layer]
-                assert weight.grad is not None
-                weight.grad.sub_(weight.detach(), alpha=step.weight_decay)  # the optimiser is about to add it
+        assert self.config.l1 is not None
+        for layer in layers:
+            weight = self.masks.weights[layer]
+            assert weight.grad is not None
+            weight.grad.add_(weight.detach().sign(), alpha=self.config.l1)
+            weight.grad.sub_(weight.detach(), alpha=step.weight_decay)  # the optimiser is about to add it
         return False
 
     def stepped(self, step: Step, layers: Sequence[str]) -> bool:
         if step.epoch >= self.end:
             return False
-        assert self.config.l1 is not None
         deviation = math.sqrt(2 * step.lr * self.in_phase(self.config.temperature, step.epoch))
         for index, layer in enumerate(self.masks.kept):
             if layer in layers:
                 generator = self.generator("structure", "step", step.count, index)
-                weight, kept, signs = self.masks.weights[layer].detach(), self.masks.kept[layer], self.signs[layer]
-                weight.add_(kept * (deviation * self.masks.normal(layer, generator) - step.lr * self.config.l1 * signs))
-                gone = kept & (weight * signs < 0)
+                weight, kept = self.masks.weights[layer].detach(), self.masks.kept[layer]
+                places = kept.nonzero(as_tuple=True)
+                noise = weight.new_empty(len(places[0]), device="cpu").normal_(0, deviation, generator=generator)
+                weight.index_put_(places, noise.to(weight.device), accumulate=True)
+                gone = weight * self.signs[layer] < 0
                 if count := int(gone.sum()):
-                    draws = self.masks.uniform(layer, generator).view(kept.shape)
-                    draws = draws - 2.0 * gone  # what has just gone grows only where nothing else is left
-                    stay = kept & ~gone
-                    self.masks.replace(layer, stay | largest(draws, ~stay, count))
+                    grown = at_random(~kept, count, generator)
+                    if left := count - int(grown.sum()):  # nowhere else is room
+                        grown |= at_random(gone, left, generator)
+                    self.renew(layer, kept & ~gone, grown)
         return False
 
     def state_dict(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from spfde_exp.sparse.methods.base import Step
-from spfde_exp.sparse.methods.rewiring import Rewiring, apportion, largest
+from spfde_exp.sparse.methods.rewiring import Rewiring, apportion, at_random, largest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,8 +48,8 @@ class Dsr(Rewiring):
             empty = [~stay[layer] for layer in layers]
             counts = apportion(pruned, survivors, [int(free.sum()) for free in empty])
         for index, (layer, free, count) in enumerate(zip(layers, empty, counts, strict=True)):
-            draws = self.masks.uniform(layer, self.generator("structure", "step", step.count, index)).view(free.shape)
-            self.masks.replace(layer, stay[layer] | largest(draws, free, count))
+            generator = self.generator("structure", "step", step.count, index)
+            self.renew(layer, stay[layer], at_random(free, count, generator))
         return True
 
     def metrics(self) -> dict[str, float]:

@@ -22,6 +22,7 @@ class Rigl(Rewiring):
     name = "rigl"
     reference = "Evci et al., RigL, ICML 2020"
     reads = ("init", "drop", "decay", "every_steps", "until")
+    footprint = "dense_gradients"
 
     def needs_dense_gradients(self, step: Step) -> bool:
         return self.due_at_step(step)
@@ -31,34 +32,50 @@ class Rigl(Rewiring):
             return False
         share = self.fraction(step.epoch + step.index / step.steps)
         for layer in layers:
-            weight, kept = self.masks.weights[layer], self.masks.kept[layer]
-            assert weight.grad is not None
-            count = int(kept.sum())
-            dropped = int(share * count)
-            stay = largest(weight.detach().abs(), kept, count - dropped)
-            self.masks.replace(layer, stay | largest(weight.grad.abs(), ~stay, dropped))
+            gradient = self.masks.weights[layer].grad
+            assert gradient is not None
+            self.exchange(layer, int(share * self.masks.count(layer)), gradient)
         return True
+
+    def exchange(self, layer: str, count: int, gradient: "Tensor") -> None:
+        """Drop the `count` smallest weights of `layer`, and grow as many where `gradient` is largest."""
+        weight, kept = self.masks.weights[layer].detach(), self.masks.kept[layer]
+        stay = largest(weight.abs(), kept, self.masks.count(layer) - count)
+        self.masks.replace(layer, stay | largest(gradient.abs(), ~stay, count))
 
 
 class RiglItop(Rigl):
     """RigL with few, large updates to the end of training; logs how much of the network has ever been active.
 
-    `itop_rate` in metrics.jsonl is the share of all maskable weights that was in any mask so far (R_s).
+    The update follows the optimiser's step, by the gradients of that step, as in the authors' code. `itop_rate` in
+    metrics.jsonl is the share of all maskable weights that was in any mask so far (R_s).
     """
 
     name = "rigl_itop"
     reference = "Liu et al., In-Time Over-Parameterization, ICML 2021"
+    least = 0.005
+
+    seen: "dict[str, Tensor]"  # which weights were in any mask so far
+    dense: "dict[str, Tensor]"  # gradients of the step before an update
 
     def draw(self, model: "nn.Module", examples: "Examples") -> None:
         super().draw(model, examples)
-        self.seen: dict[str, Tensor] = {layer: kept.clone() for layer, kept in self.masks.kept.items()}
+        self.seen = {layer: kept.clone() for layer, kept in self.masks.kept.items()}
 
     def gradients(self, step: Step, layers: Sequence[str]) -> bool:
-        changed = super().gradients(step, layers)
-        if changed:
-            for layer in layers:
+        if self.due_at_step(step):  # the optimiser is about to mask them
+            gradients = ((layer, self.masks.weights[layer].grad) for layer in layers)
+            self.dense = {layer: gradient.clone() for layer, gradient in gradients if gradient is not None}
+        return False
+
+    def stepped(self, step: Step, layers: Sequence[str]) -> bool:
+        if self.due_at_step(step):
+            share = self.fraction(step.epoch + step.index / step.steps)
+            for layer, gradient in self.dense.items():
+                self.exchange(layer, int(share * self.masks.count(layer)), gradient)
                 self.seen[layer] |= self.masks.kept[layer]
-        return changed
+            self.dense = {}
+        return False
 
     def metrics(self) -> dict[str, float]:
         total = sum(seen.numel() for seen in self.seen.values())

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from spfde_exp.sparse.methods.rewiring import Rewiring, largest
+from spfde_exp.sparse.methods.rewiring import Rewiring, at_random, largest
 
 
 class Set(Rewiring):
@@ -25,5 +25,5 @@ class Set(Rewiring):
                 gone = largest(-weight, positive, int(share * int(positive.sum())))
                 gone |= largest(weight, negative, int(share * int(negative.sum())))
                 stay = kept & ~gone
-                draws = self.masks.uniform(layer, self.generator("structure", epoch, index)).view(kept.shape)
-                self.masks.replace(layer, stay | largest(draws, ~stay, int(gone.sum())))
+                generator = self.generator("structure", epoch, index)
+                self.renew(layer, stay, at_random(~stay, int(gone.sum()), generator))
