@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from spfde_exp.data import Dataset, ImageSet, load
 from spfde_exp.errors import UserError
 from spfde_exp.failure import NanLoss
 from spfde_exp.files import writable_dir
-from spfde_exp.lineage import parent
 from spfde_exp.hooks.run_hooks import RunHooks
+from spfde_exp.lineage import parent, to_train
 from spfde_exp.plan import RunPlan, build_model, make_plan
 from spfde_exp.provenance import code_version, environment
 from spfde_exp.schema import Config
@@ -92,7 +93,7 @@ def train(config: Config, overrides: Sequence[str] = (), launched: Mapping[str, 
                 hooks = RunHooks(folder, trainer, dataset)
                 first = _resume(folder, trainer, device, threads)
                 if first is None:
-                    first = _begin(folder, trainer, config, launched)
+                    first = _begin(folder, trainer, config, overrides, launched)
                 hooks.resume(first)
                 meta = {"overrides": list(overrides), "runs_per_device": 1, **(launched or {})}
                 meta |= {"device": str(device), "threads": threads, "data_checksum": dataset.checksum}
@@ -152,26 +153,37 @@ def _train_epochs(
             progress.epoch(row)
 
 
-def _begin(folder: RunFolder, trainer: Trainer, config: Config, launched: Mapping[str, Any] | None) -> int:
+def _begin(
+    folder: RunFolder, trainer: Trainer, config: Config, overrides: Sequence[str], launched: Mapping[str, Any] | None
+) -> int:
     folder.truncate_metrics(0)
     flops = 0
-    if (earlier := parent(config)) is not None:
-        weights, flops = _outcome(earlier, launched)
+    if (source := parent(config)) is not None:
+        words = [word for word in overrides if not word.startswith(("sparsity=", "sparsity.target="))]
+        for earlier in to_train(config):
+            log.info("run %s starts from that at sparsity=%g", folder.signature, earlier.sparsity.target)
+            _train_level(earlier, [*words, f"sparsity={earlier.sparsity.target}"], launched)
+        weights, flops = _outcome(RunFolder.of(source))
         trainer.method.inherit({layer: weights[f"{layer}.weight"] for layer in trainer.masks.kept})
     trainer.begin(flops)
     return 0
 
 
-def _outcome(config: Config, launched: Mapping[str, Any] | None) -> tuple[dict[str, torch.Tensor], int]:
-    """Final weights of a run, and the FLOPs that it took; trains it, or waits while another process does."""
+def _train_level(config: Config, overrides: Sequence[str], launched: Mapping[str, Any] | None) -> None:
+    """Train a run that another one starts from, or wait while another process does."""
     folder = RunFolder.of(config)
-    while (summary := folder.summary()) is None:
-        try:
-            with torch.random.fork_rng():
-                train(config, launched=launched)
-        except Taken:
+    while folder.summary() is None:
+        if folder.state() == "running":
             time.sleep(OTHERS_S)
-    if not folder.file("model.pt").exists():
+            continue
+        with suppress(Taken), torch.random.fork_rng():
+            train(config, overrides, launched)
+
+
+def _outcome(folder: RunFolder) -> tuple[dict[str, torch.Tensor], int]:
+    """Final weights of a run that is done, and the FLOPs that it took."""
+    summary = folder.summary()
+    if summary is None or not folder.file("model.pt").exists():
         raise UserError(
             f"the weights of run {folder.signature}, which this one starts from, are gone: train it again with "
             f"`python -m spfde_exp.runs rerun {folder.signature}`, or delete its folder"

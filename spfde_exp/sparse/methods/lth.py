@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from spfde_exp.errors import UserError
 from spfde_exp.schema import Config, MethodConfig
 from spfde_exp.sparse.methods.ranked import Ranked
 from spfde_exp.sparse.schedule import SparsitySchedule, Update, build_schedule
@@ -18,7 +19,8 @@ class Lth(Ranked):
 
     Level n keeps (1 - drop)^n of the weights of all layers together, the last level as many as the target says; the
     level before the first is dense. So targets share their levels. With `rewind_epochs` k, weights go back to epoch k
-    instead: the first k epochs are trained dense again, which gives the same weights as in the dense run.
+    instead: the first k epochs are trained dense again, which gives the same weights as in the dense run, and the same
+    momentum.
     """
 
     name = "lth"
@@ -26,6 +28,7 @@ class Lth(Ranked):
     reads = ("drop", "rewind_epochs")
 
     final: "dict[str, Tensor]"  # layer -> weights at the end of the level before
+    ticket: "dict[str, Tensor]"  # masks that wait for the rewinding
 
     @classmethod
     def previous_level(cls, target: float, config: MethodConfig) -> float:
@@ -39,6 +42,12 @@ class Lth(Ranked):
     @classmethod
     def schedule_of(cls, config: Config) -> SparsitySchedule:
         target, rewind = config.sparsity.target, config.method.rewind_epochs
+        assert rewind is not None
+        if rewind >= config.epochs:
+            raise UserError(
+                f"method.rewind_epochs={rewind} leaves nothing to train sparse in epochs={config.epochs}; "
+                f"allowed: up to {config.epochs - 1}"
+            )
         updates = {rewind: Update(target, target)} if rewind else {}
         return build_schedule(config.epochs, target, updates, start=0.0 if rewind else None)
 
@@ -56,6 +65,10 @@ class Lth(Ranked):
     def start_epoch(self, epoch: int, layers: Sequence[str]) -> None:
         if epoch and epoch == self.config.rewind_epochs:
             self._use()
+
+    def rest(self, layer: str) -> None:
+        if layer in self.ticket:  # frozen before the rewinding
+            self.masks.replace(layer, self.ticket.pop(layer))
 
     def _use(self) -> None:
         for layer, mask in self.ticket.items():
