@@ -13,6 +13,7 @@ PACKAGES = (
     "torch",
     "torchvision",
     "numpy",
+    "pillow",
     "scikit-learn",
     "hydra-core",
     "omegaconf",

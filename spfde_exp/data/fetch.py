@@ -34,7 +34,7 @@ def read_or_fetch(
         return source(root, train=True), source(root, train=False)
     except OSError as error:
         raise UserError(f"{place} cannot be read ({_reason(error)}): check its permissions") from error
-    except (RuntimeError, ValueError, TypeError, AssertionError, IndexError):  # torchvision's checks of what it reads
+    except (RuntimeError, ValueError, TypeError, AssertionError, LookupError):  # torchvision's checks of what it reads
         raise damaged(name, root, folder) from None
 
 

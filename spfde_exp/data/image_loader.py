@@ -160,7 +160,7 @@ class ImageBatches:
         left = len(order)
         for chunk in self._loader:
             if this != self._passes:
-                raise RuntimeError("a pass over the images was begun before the last one ended")
+                break
             if isinstance(chunk, Unreadable):
                 raise UserError(f"{chunk.path} cannot be decoded ({chunk.reason}): replace it, then go on")
             parts.append(chunk.to(self.device, non_blocking=True))
@@ -169,6 +169,8 @@ class ImageBatches:
                 left -= len(batch)
                 parts = []
                 yield batch
+        if left:  # the workers serve another pass now
+            raise RuntimeError("a pass over the images was begun before the last one ended")
 
 
 def _collate(parts: Sequence[Tensor | Unreadable]) -> Tensor | Unreadable:
