@@ -60,7 +60,7 @@ def test_the_meter_agrees_with_the_plan_in_every_epoch(scheme: str, method: str)
     assert max(plan.freeze.frozen) > 1
 
 
-@pytest.mark.parametrize("scheme", ["resume", "periodic", "freezeout"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_the_flat_reduction_as_executed(scheme: str) -> None:
     """At constant density, dense, what the meter saves is the flat figure."""
     trainer = trainer_of("method=dense", *SCHEMES[scheme])
