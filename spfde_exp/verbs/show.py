@@ -84,7 +84,8 @@ def _settings(config: Mapping[str, Any], plan: Mapping[str, Any] | None) -> Fact
     if plan and plan["sparsity"]["updates"]:
         trained = plan["sparsity"]["trained"]
         sparsity.append(f"trained at {trained[0]:g} to {trained[-1]:g}, {len(plan['sparsity']['updates'])} updates")
-    trains = f"{config['model.name']} (width {config['model.width']:g}) on {config['dataset.name']}"
+    model = config.get("model.target") or f"{config['model.name']} (width {config['model.width']:g})"
+    trains = f"{model} on {config['dataset.name']}"
     return {
         "trains": f"{trains}, {config['epochs']} epochs, seed {config['seed']}",
         "sparsity": ", ".join(sparsity),

@@ -74,6 +74,13 @@ def test_a_run_that_has_not_begun_tells_what_is_known(planned, call, capsys):
     assert not {"FLOPs", "accuracy", "error", "code"} & told.keys()
 
 
+def test_a_model_of_one_s_own_is_told_by_its_target(make_run, call, capsys):
+    overrides = ["debug=tiny", "model=custom", "model.target=torchvision.models.alexnet"]
+    make_run("aaaa", "new", 0, asdict(compose(overrides)))
+    call("show", "aaaa")
+    assert lines(capsys.readouterr().out)["trains"] == "torchvision.models.alexnet on digits, 8 epochs, seed 0"
+
+
 @pytest.mark.parametrize(
     ("removal", "before", "planned", "after"),
     [
