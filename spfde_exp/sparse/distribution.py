@@ -131,7 +131,9 @@ class Distribution:
         )
 
     def _check_explicit(self) -> None:
-        sizes = {kernel_size(layout.shape): name for name, layout in self.layouts.items()}
+        sizes: dict[str, str] = {}
+        for name, layout in self.layouts.items():
+            sizes.setdefault(kernel_size(layout.shape), name)
         for size, name in sizes.items():
             if size not in self.explicit:
                 raise UserError(

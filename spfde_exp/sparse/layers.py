@@ -25,5 +25,6 @@ def prunable_weights(model: nn.Module, which: str) -> dict[str, nn.Parameter]:
     if which == "block_3x3":
         chosen = {name: conv for name, conv in chosen.items() if conv.kernel_size == (3, 3)}
     if not chosen:
-        raise UserError(f"the model has no layer for sparsity.prunable={which}; train it with method=dense")
+        other = ", or set sparsity.prunable=convs_but_first" if which == "block_3x3" else ""
+        raise UserError(f"the model has no layer for sparsity.prunable={which}; train it with method=dense{other}")
     return {name: conv.get_parameter("weight") for name, conv in chosen.items()}

@@ -1,6 +1,7 @@
 """Masks: expected masks written out, exact counts, and zeros that stay zero."""
 
 from itertools import combinations
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from spfde_exp.errors import UserError
 from spfde_exp.rounding import kept_count
+from spfde_exp.sparse.layout import PATTERNS
 from spfde_exp.sparse.masks import Masks
 
 
@@ -86,6 +88,105 @@ def test_magnitude_init_keeps_the_largest_of_each_layer() -> None:
     assert masks.kept["a"].tolist() == [False, True, True, False]
     assert masks.kept["b"].tolist() == [True, False, True, False]
     assert masks.sparsity == 0.5 and masks.count("b") == 2 and large.tolist() == [9.0, 0.0, -10.0, 0.0]
+
+
+# -- hand-written masks of whole units: a unit's importance is the sum of its weights' (MEST appendix D)
+
+
+def whole(values: list[Any], scheme: str, **more: Any) -> tuple[nn.Parameter, Masks]:
+    """A layer of these weights, all of which are kept; counts in the tests are shares of its units."""
+    weight = nn.Parameter(torch.tensor(values))
+    return weight, Masks({"a": weight}, 0.25, scheme=scheme, tolerance=1.0, **more)
+
+
+def test_blocks_of_4x1_by_their_sums() -> None:
+    # 8 filters, 2 columns; sums of blocks: 10, 9 (though it holds the largest weight), 11, 14
+    values = [[1.0, 9], [2, 0], [3, 0], [4, 0], [2, 5], [2, 4], [2, 3], [5, 2]]
+    weight, masks = whole(values, "block")
+    masks.prune_to("a", 0.25, weight.detach().abs())
+    assert masks.kept["a"].int().tolist() == [[1, 0]] * 4 + [[1, 1]] * 4
+    assert weight.tolist() == [[1, 0], [2, 0], [3, 0], [4, 0], [2, 5], [2, 4], [2, 3], [5, 2]]
+    masks.prune_to("a", 0.5, weight.detach().abs())
+    assert masks.kept["a"].int().tolist() == [[0, 0]] * 4 + [[1, 1]] * 4
+    masks.prune_to("a", 0.75, weight.detach().abs())
+    assert masks.kept["a"].int().tolist() == [[0, 0]] * 4 + [[0, 1]] * 4
+
+
+def test_blocks_of_another_size() -> None:
+    values = [[1.0, 1, 6, 0], [1, 1, 0, 0], [0, 3, 2, 2], [0, 2, 2, 2]]  # 4, 6, 5, 8
+    weight, masks = whole(values, "block", block=(2, 2))
+    masks.prune_to("a", 0.5, weight.detach().abs())
+    assert masks.kept["a"].int().tolist() == [[0, 0, 1, 1]] * 4
+
+
+def test_filters_and_channels_by_their_sums() -> None:
+    # 4 filters x 2 channels of 1x2 kernels; filters sum to 8, 9, 7, 10, channels to 18 and 16
+    values = [[[[2.0, 3]], [[1, 2]]], [[[4, 1]], [[0, 4]]], [[[1, 1]], [[2, 3]]], [[[3, 3]], [[2, 2]]]]
+    weight, masks = whole(values, "filter")
+    masks.prune_to("a", 0.5, weight.detach().abs())
+    assert masks.kept["a"].int().tolist() == [[[[0, 0]]] * 2, [[[1, 1]]] * 2, [[[0, 0]]] * 2, [[[1, 1]]] * 2]
+    weight, masks = whole(values, "channel")
+    masks.prune_to("a", 0.5, weight.detach().abs())
+    assert masks.kept["a"].int().tolist() == [[[[1, 1]], [[0, 0]]]] * 4
+
+
+FIRST, LAST = [0, 0, 0, 0, 1, 1, 0, 1, 1], [0, 1, 0, 1, 1, 0, 0, 1, 0]  # two of the eight patterns
+EMPTY = [0] * 9
+
+
+def kernels(masks: Masks) -> list[list[int]]:
+    return masks.kept["a"].view(-1, 9).int().tolist()
+
+
+def test_kernels_by_the_sums_of_what_they_keep() -> None:
+    """Of two filters with three kernels each, every filter loses its least."""
+    sums = [5.0, 1.0, 4.0, 6.0, 9.0, 7.0]
+    weight = nn.Parameter(torch.cat([torch.full((9,), each / 4) for each in sums]).view(2, 3, 3, 3))
+    masks = Masks({"a": weight}, 5 / 9, scheme="pattern", tolerance=1.0)
+    masks.replace("a", torch.tensor([FIRST, LAST] * 3).bool().view(2, 3, 3, 3))
+    importance = weight.detach() + 100 * (1 - masks.kept["a"].float())  # what is masked does not count
+    masks.prune_to("a", 1 - 4 * 4 / 54, importance)  # 4 kernels of 4 weights
+    assert kernels(masks) == [FIRST, EMPTY, FIRST, EMPTY, FIRST, LAST]
+    masks.prune_to("a", 1 - 3 * 4 / 54, importance)  # 9 is the best second kernel, after 7; 5 the first of its filter
+    assert kernels(masks) == [FIRST, EMPTY, EMPTY, EMPTY, FIRST, LAST]
+
+
+def test_grown_kernels_fill_empty_ones_of_the_emptiest_filters() -> None:
+    weight = nn.Parameter(torch.ones(2, 3, 3, 3))
+    masks = Masks({"a": weight}, 5 / 9, scheme="pattern", tolerance=1.0)
+    masks.replace("a", torch.tensor([FIRST, EMPTY, EMPTY, EMPTY, EMPTY, EMPTY]).bool().view(2, 3, 3, 3))
+    masks.grow_to("a", 1 - 2 * 4 / 54, seeded(3))
+    assert kernels(masks)[:3] == [FIRST, EMPTY, EMPTY]
+    (grown,) = [kernel for kernel in kernels(masks)[3:] if kernel != EMPTY]
+    assert tuple(index for index, bit in enumerate(grown) if bit) in PATTERNS
+    assert float(weight.detach().sum()) == 4  # what grew is zero
+    masks.grow_to("a", 1 - 5 * 4 / 54, seeded(4))
+    assert kernels(masks)[0] == FIRST and grown in kernels(masks)[3:]
+    assert sum(kernel != EMPTY for kernel in kernels(masks)) == 5
+
+
+def test_grown_blocks_are_empty_ones_that_the_generator_ranks_first() -> None:
+    weight, masks = whole([[1.0, 2, 3, 4, 5]] * 4, "block")
+    masks.prune_to("a", 0.6, weight.detach().abs())
+    draws = torch.rand(5, generator=seeded(5)).tolist()
+    winner = max((0, 1, 2), key=lambda index: draws[index])
+    masks.grow_to("a", 0.4, seeded(5))
+    assert masks.kept["a"].int().tolist() == [[int(index in (winner, 3, 4)) for index in range(5)]] * 4
+    assert weight.tolist() == [[0, 0, 0, 4, 5]] * 4
+
+
+def test_magnitude_init_of_kernels_takes_their_best_patterns() -> None:
+    corner = [9.0, 0, 0, 0, 1, 1, 0, 1, 1]  # the 9 is in no pattern with these, nor in a better one
+    cross = [0.0, 3, 0, 3, -3, 0, 0, 3, 0]
+    weight = nn.Parameter(torch.tensor([corner, cross]).view(1, 2, 3, 3))
+    masks = Masks({"a": weight}, 5 / 9, scheme="pattern", tolerance=1.0)
+    masks.init_magnitude(5 / 9)
+    assert kernels(masks) == [[1, 1, 0, 1, 1, 0, 0, 0, 0], LAST]  # 9 + 0 + 0 + 1
+    masks.init_magnitude(1 - 4 / 18)
+    assert kernels(masks) == [EMPTY, LAST]  # 12 of four entries, against 10
+
+
+# -- randomness
 
 
 def test_growth_is_uniform() -> None:
