@@ -1,107 +1,117 @@
-"""The examples of docs/extending.md do what the page says."""
+"""docs/extending.md, followed word for word in a copy of the project, does what it says."""
 
+import json
+import os
 import re
-from dataclasses import MISSING, asdict, fields, replace
+import shutil
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-import yaml
-
-from spfde_exp.config import compose, flatten, resolve
-from spfde_exp.plan import make_plan
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+PARTS = ("analysis", "conf", "hydra_plugins", "spfde_exp", "sweeps")
+BLOCK = re.compile(r"(?:^`(?P<path>[\w./]+)`\n\n)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def text(language: str, section: str) -> str:
-    (found,) = re.findall(rf"```{language} {section}\n(.*?)```", PAGE, re.DOTALL)
+def section(title: str) -> str:
+    (found,) = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
     return str(found)
 
 
-def code(section: str) -> dict[str, Any]:
-    names: dict[str, Any] = {"__name__": f"example_{section}"}
-    exec(compile(text("python", section), f"extending.md, {section}", "exec"), names)
-    return names
+def follow(title: str, project: Path) -> list[str]:
+    """Write and change the files that a section names; its commands."""
+    commands, path = [], Path()
+    for block in BLOCK.finditer(section(title)):
+        if block["path"]:
+            path = project / block["path"]
+        if block["kind"] == "sh":
+            commands += block["text"].strip().splitlines()
+        elif block["kind"] == "diff":
+            change(path, block["text"].splitlines())
+        else:
+            assert not path.exists(), f"{path} is there already"
+            path.write_text(block["text"], encoding="utf-8")
+    return commands
 
 
-def config_with(section: str, *overrides: str) -> dict[str, Any]:
-    """A composed configuration, with the page's YAML instead of the group's own option."""
-    values = yaml.safe_load(text("yaml", section))
-    config = compose(overrides)
-    check_keys(values, getattr(config, section))
-    return asdict(config) | {section: values}
+def change(path: Path, lines: list[str]) -> None:
+    """Apply a hunk whose context lines are in the file once."""
+    before = "".join(f"{line[1:]}\n" for line in lines if line[0] != "+")
+    after = "".join(f"{line[1:]}\n" for line in lines if line[0] != "-")
+    text = path.read_text(encoding="utf-8")
+    assert text.count(before) == 1, f"{path.name} has changed: the page shows {before!r}"
+    path.write_text(text.replace(before, after), encoding="utf-8")
 
 
-def check_keys(values: dict[str, Any], group: Any) -> None:
-    """The YAML has the keys of the schema; those with a default may be left out."""
-    needed = {key.name for key in fields(group) if key.default is MISSING and key.default_factory is MISSING}
-    assert needed <= set(values) <= {key.name for key in fields(group)}
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    copy = tmp_path / "project"
+    for name in PARTS:
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
 
 
-def test_method(monkeypatch: pytest.MonkeyPatch) -> None:
-    method = code("method")["Set"]
-    assert method.dynamic and "import torch" not in text("python", "method")
-    monkeypatch.setitem(__import__("spfde_exp.sparse.methods", fromlist=["METHODS"]).METHODS, "set", method)
-    config = resolve(config_with("method", "sparsity=0.9"))
-    assert config.method.p == pytest.approx(0.03)
-    schedule = make_plan(config).schedule
-    assert set(schedule.trained) == {0.9}
-    assert {update.prune_to for update in schedule.updates.values()} == {0.93}
+def run(project: Path, command: str, *more: str) -> str:
+    """What a command of the page prints, with `more` overrides."""
+    words = [sys.executable, *command.split()[1:], *more]
+    environment = os.environ | {"PYTHONPATH": str(project)}
+    done = subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
-def test_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    import spfde_exp.models
-
-    monkeypatch.setitem(spfde_exp.models.BUILDERS, "plain", code("model")["Plain"])
-    config = resolve(config_with("model", "freeze=0.15"))
-    plan = make_plan(config)
-    assert len(plan.freeze.blocks) == 6
-    assert plan.prediction()["flops_reduction_freeze"] == pytest.approx(0.15, abs=0.005)
-    assert len(plan.prunable) == 6  # every convolution but the first
-    logits = spfde_exp.models.build("plain", 1, 10, 1)(torch.zeros(2, 1, 8, 8), frozen=3)
-    assert logits.shape == (2, 10)
+def trained(project: Path, command: str, *more: str) -> dict[str, float]:
+    run(project, command, "debug=tiny", "logger=none", *more)
+    (summary,) = (project / "runs").glob("*/summary.json")
+    return json.loads(summary.read_text())  # type: ignore[no-any-return]
 
 
-def test_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
-    torchvision = pytest.importorskip("torchvision.datasets")
-    from spfde_exp.data import Batches
-
-    class Fake:
-        def __init__(self, root: Path, train: bool, download: bool) -> None:
-            count = 20 if train else 10
-            self.data = torch.arange(count * 28 * 28).view(count, 28, 28).to(torch.uint8)
-            self.targets = torch.arange(count) % 10
-
-    monkeypatch.setattr(torchvision, "FashionMNIST", Fake)
-    dataset = code("dataset")["read"](Path("data"))
-    values = yaml.safe_load(text("yaml", "dataset"))
-    check_keys(values, compose(()).dataset)
-    batches = Batches(dataset, 8, values["pad"], values["flip"])
-    sizes = [tuple(x.shape) for x, _, _ in batches.epoch(torch.arange(20), torch.Generator())]
-    assert sizes == [(8, 1, 28, 28), (8, 1, 28, 28), (4, 1, 28, 28)]
+def test_method(project: Path) -> None:
+    (command,) = follow("A method", project)
+    assert "import torch" not in (project / "spfde_exp/sparse/methods/wander.py").read_text()
+    assert trained(project, command)["sparsity"] == pytest.approx(0.95, abs=0.001)
 
 
-def test_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from spfde_exp.launch import sweepfile
+def test_scheme(project: Path) -> None:
+    (command,) = follow("A sparsity scheme", project)
+    summary = trained(project, command)
+    assert summary["sparsity"] == pytest.approx(0.9, abs=0.01)
+    (config,) = (project / "runs").glob("*/config.yaml")
+    assert "scheme: kernel" in config.read_text()
 
-    (tmp_path / "E1.yaml").write_text(text("yaml", "table"))
-    with monkeypatch.context() as patch:
-        patch.setattr(sweepfile, "folder", lambda _: tmp_path)
-        sweep = sweepfile.load_sweep("E1")
-    assert len(sweep.runs()) == 27
-    definition = code("table")["TABLE"]
-    assert definition.id == sweep.id
-    first = compose([f"{key}={value}" for key, value in (sweep.base | sweep.cells[0]).items()])
-    cells = []
-    for cell in sweep.cells:
-        freeze = 0.0 if cell["freeze"] == "none" else float(cell["freeze"])
-        target = replace(first.freeze, target=freeze)
-        sparsity = replace(first.sparsity, target=float(cell["sparsity"]))
-        cells.append(flatten(asdict(replace(first, freeze=target, sparsity=sparsity))))
-    layout = definition.arrange(cells)
-    assert layout.head == ("FLOPs reduction", "None", "10 %", "20 %")
-    assert [row[0] for row in layout.rows] == ["sparsity 80 %", "sparsity 90 %", "sparsity 95 %"]
-    assert [row[1] for row in layout.rows] == [(0, 1, 2), (3, 4, 5), (6, 7, 8)]
+
+def test_model(project: Path) -> None:
+    (command,) = follow("A model", project)
+    summary = trained(project, command)
+    assert summary["flops_reduction_freeze"] == pytest.approx(0.15, abs=0.02)
+    plan = json.loads(next((project / "runs").glob("*/plan.json")).read_text())
+    assert len(plan["freeze"]["blocks"]) == 6
+    assert len(plan["sparsity"]["layers"]) == 6  # every convolution but the first
+
+
+def test_data_set(project: Path) -> None:
+    (command,) = follow("A data set", project)
+    fake = """
+import numpy, torchvision.datasets
+class USPS:
+    def __init__(self, root, train, download):
+        count = 7291 if train else 2007
+        self.targets = [index % 10 for index in range(count)]
+        shade = numpy.array(self.targets, dtype=numpy.uint8)[:, None, None] * 25
+        self.data = numpy.broadcast_to(shade, (count, 16, 16)).copy()
+torchvision.datasets.USPS = USPS
+"""
+    (project / "sitecustomize.py").write_text(fake)  # there is no network: images of ten shades
+    summary = trained(project, command, "dataset.test_subset=100")
+    assert summary["test_acc"] > 15  # ten shades are told apart better than by chance
+
+
+def test_table(project: Path) -> None:
+    (command,) = follow("A table", project)
+    (project / "runs").mkdir()  # nothing is trained yet
+    text = run(project, command)
+    assert "Freezing at three sparsities" in text
+    assert all(word in text for word in ("sparsity 80 %", "sparsity 90 %", "sparsity 95 %", "10 %", "20 %"))
