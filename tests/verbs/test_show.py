@@ -76,7 +76,7 @@ def test_a_run_that_has_not_begun_tells_what_is_known(planned, call, capsys):
 
 def test_a_model_of_one_s_own_is_told_by_its_target(make_run, call, capsys):
     overrides = ["debug=tiny", "model=custom", "model.target=torchvision.models.alexnet"]
-    make_run("aaaa", "new", 0, asdict(compose(overrides)))
+    make_run("aaaa", "pending", 0, asdict(compose(overrides))).file("meta.json").unlink()
     call("show", "aaaa")
     assert lines(capsys.readouterr().out)["trains"] == "torchvision.models.alexnet on digits, 8 epochs, seed 0"
 
