@@ -19,7 +19,7 @@ from spfde_exp.run_plan import RunPlan
 from spfde_exp.schema import Config, HooksConfig, Optim
 from spfde_exp.sieve.plan import sieve_plan
 from spfde_exp.sparse.distribution import Distribution
-from spfde_exp.sparse.methods import METHODS
+from spfde_exp.sparse.methods import METHODS, Method
 from spfde_exp.sparse.scheme import layouts
 
 __all__ = ["RunPlan", "build_model", "make_plan", "train_size"]
@@ -84,6 +84,11 @@ def _profile(drawn: Blueprint, spec: Spec, which: str | None) -> Profile:
         return profile(drawn.build(spec.classes, spec.shape), spec.shape, which)
 
 
+def _estimated(method: type[Method]) -> set[str]:
+    counts = {"train_flops", "inference_flops"} if method.own_densities else set()
+    return counts | ({"train_flops"} if method.dense_gradients else set())
+
+
 def _plan(config: Config, model: Profile) -> RunPlan:
     examples, dst, method = train_size(config), config.dst, METHODS[config.method.name]
     schedule = method.schedule_of(config)
@@ -102,7 +107,7 @@ def _plan(config: Config, model: Profile) -> RunPlan:
         layers=model.layers,
         distribution=distribution,
         footprint=method.footprint,
-        own_densities=method.own_densities,
+        estimated=frozenset(_estimated(method)),
         schedule=schedule,
         freeze=freeze_plan(problem, freeze),
         sieve=sieve,

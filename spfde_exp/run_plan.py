@@ -14,7 +14,7 @@ from spfde_exp.sieve.plan import SievePlan
 from spfde_exp.sparse.distribution import Distribution
 from spfde_exp.sparse.schedule import SparsitySchedule
 
-# What depends on how many examples are removed, on what is frozen, and on what each layer keeps.
+# What depends on how many examples are removed, and on what is frozen.
 SIEVED = {
     "train_flops", "train_flops_paper", "train_flops_simulated", "flops_reduction_sieve", "flops_reduction_total",
 }  # fmt: skip
@@ -22,7 +22,6 @@ FROZEN = {
     "train_flops", "train_flops_paper", "train_flops_simulated", "flops_reduction_freeze",
     "flops_reduction_freeze_trained", "flops_reduction_total", "memory_avg_bytes", "memory_min_bytes",
 }  # fmt: skip
-SHARED = {"train_flops", "inference_flops"}
 State = tuple[int, tuple[float, ...]]  # frozen leading blocks; sparsity of each block, the last of what is in none
 
 
@@ -55,7 +54,7 @@ class RunPlan:
         other_params: parameters that are no layer's weight (biases, BN), per block index or None.
         peak_bytes: predicted peak of live tensor bytes as PyTorch executes a step.
         footprint: what the method holds at its peak, see `Method.footprint`.
-        own_densities: whether the method decides what each layer keeps; then counts per layer are estimates.
+        estimated: keys of the prediction that the method makes estimates of.
         ended: weights that each masked layer kept at the end, where that is known by now.
     """
 
@@ -68,7 +67,7 @@ class RunPlan:
     other_params: dict[int | None, int]
     peak_bytes: int
     footprint: str = "sparse"
-    own_densities: bool = False
+    estimated: frozenset[str] = frozenset()
     ended: Mapping[str, int] | None = None
 
     @property
@@ -165,8 +164,8 @@ class RunPlan:
         """What the run will cost, with the keys of summary.json.
 
         Where only training tells, ``unknown`` names the keys whose values are but estimates: as if nothing more were
-        saved than is certain (upper bounds), and as if a method that shares out the weights itself did it as
-        `sparsity.distribution` says.
+        saved than is certain (upper bounds), as if a method that shares out the weights itself did it as
+        `sparsity.distribution` says, and without the dense gradients that some methods take.
         """
         return dict(self._prediction)
 
@@ -174,7 +173,7 @@ class RunPlan:
     def unknown(self) -> list[str]:
         """Keys of the prediction that only training tells, sorted."""
         keys = (set() if self.sieve.known else SIEVED) | (set() if self.freeze.known else FROZEN)
-        return sorted(keys | (SHARED if self.own_densities and self.ended is None else set()))
+        return sorted(keys | (self.estimated if self.ended is None else set()))
 
     def realised(self, rows: Sequence[Mapping[str, Any]], kept: Mapping[str, int]) -> "RunPlan":
         """The plan as it came out: nothing in it is unknown.

@@ -52,6 +52,7 @@ class Method:
         reads: keys of the config group `method` that matter to it, besides `name`.
         schemes: what `sparsity.scheme` may be; empty for all.
         own_densities: whether it decides itself what each layer keeps, so that plans can only estimate it.
+        dense_gradients: whether some steps take the gradients of masked weights too, which plans do not count.
         ranks_globally: whether only the number of weights of all layers together is given.
         footprint: what it holds at its peak, for `memory_mest_bytes`: ``sparse`` weights and gradients, sparse weights
             and ``dense_gradients``, or weights and gradients that are both ``dense`` (MEST appendix B).
@@ -65,6 +66,7 @@ class Method:
     reads: ClassVar[tuple[str, ...]] = ()
     schemes: ClassVar[tuple[str, ...]] = ("unstructured",)
     own_densities: ClassVar[bool] = False
+    dense_gradients: ClassVar[bool] = False
     ranks_globally: ClassVar[bool] = False
     footprint: ClassVar[Footprint] = "sparse"
 

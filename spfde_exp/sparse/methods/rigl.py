@@ -21,6 +21,7 @@ class Rigl(Rewiring):
 
     name = "rigl"
     reference = "Evci et al., RigL, ICML 2020"
+    dense_gradients = True
     reads = ("init", "drop", "decay", "every_steps", "until")
     footprint = "dense_gradients"
 

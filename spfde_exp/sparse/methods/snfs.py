@@ -28,6 +28,7 @@ class Snfs(Rewiring):
     name = "snfs"
     reference = "Dettmers & Zettlemoyer, SNFS, 2019"
     own_densities = True
+    dense_gradients = True
     least = 0.005
     footprint = "dense_gradients"
 
