@@ -127,11 +127,18 @@ def _plans_only(runs: Sequence[Forecast]) -> str:
 
 
 def _bounds(runs: Sequence[Forecast]) -> str:
-    """Whose costs are no more than bounds."""
-    number = sum("flops_reduction_total" in run.cost.get("unknown", ()) for run in runs)
-    if not number:
-        return ""
-    return f"{_count(number, 'run')} will tell only in training what is saved: FLOPs, memory and time are upper bounds"
+    """Whose costs are no more than bounds, or estimates."""
+    unknown = [set(run.cost.get("unknown", ())) for run in runs]
+    bounds = sum("flops_reduction_total" in keys for keys in unknown)
+    estimates = sum("train_flops" in keys and "flops_reduction_total" not in keys for keys in unknown)
+    lines = []
+    if bounds:
+        told = "will tell only in training what is saved: FLOPs, memory and time are upper bounds"
+        lines.append(f"{_count(bounds, 'run')} {told}")
+    if estimates:
+        why = "its method takes dense gradients, or shares out the weights among the layers itself"
+        lines.append(f"{_count(estimates, 'run')}: FLOPs are estimates, as {why}")
+    return "\n".join(lines)
 
 
 def _total(sweep: Outlook) -> str:
