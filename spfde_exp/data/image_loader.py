@@ -183,7 +183,8 @@ def _collate(parts: Sequence[Tensor | Unreadable]) -> Tensor | Unreadable:
 
 
 def _begin_worker(_: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which ends its workers
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a job; the run ends its workers itself
+        signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
         # A worker that outlives a killed run would hold the lock of its folder, and the run could not go on.
         pr_set_pdeathsig = 1

@@ -1,5 +1,7 @@
 """Runs on real JPEGs: kept going over a kill, with any number of workers, sieved by index."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,7 +26,9 @@ SETTINGS = [
 
 def start(root: Path, runs_dir: Path, workers: int) -> "subprocess.Popen[str]":
     more = [f"dataset.root={root}", f"runs_dir={runs_dir}", f"dataset.workers={workers}"]
-    return subprocess.Popen([sys.executable, "-m", "spfde_exp", *SETTINGS, *more], stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "spfde_exp", *SETTINGS, *more], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
 
 
 def result(runs_dir: Path) -> RunFolder:
@@ -82,6 +86,20 @@ def test_a_killed_run_goes_on_at_once_to_the_same_bits(calm: RunFolder, real_ima
     assert 2 <= len(killed.metrics()) < 4
     finish(start(real_images, tmp_path, 1))
     same(calm, killed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_of_a_run_stops_it(real_images: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """As Ctrl-C in a terminal, `timeout` and Slurm send it: a worker that ended by itself would be a failure."""
+    folder, child = result(tmp_path), start(real_images, tmp_path, 2)
+    while not folder.metrics():
+        assert child.poll() is None, child.communicate()[1]
+        time.sleep(0.005)
+    os.killpg(child.pid, number)
+    _, told = child.communicate(timeout=60)
+    assert child.returncode == 128 + number, told
+    assert "goes on from the last checkpoint" in told and "worker" not in told
 
 
 def test_a_broken_image_ends_a_run_with_one_line(pets: Path, tmp_path: Path) -> None:
