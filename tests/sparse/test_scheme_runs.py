@@ -11,6 +11,7 @@ import torch
 from spfde_exp import run as run_module
 from spfde_exp.config import compose, identity, signature
 from spfde_exp.errors import UserError
+from spfde_exp.launch.sweepfile import load_sweep
 from spfde_exp.plan import make_plan
 from spfde_exp.store import RunFolder
 
@@ -158,6 +159,18 @@ def test_refused_by_the_plan(case: str) -> None:
     with pytest.raises(UserError) as error:
         make_plan(compose(overrides))
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["MF5a", "MF5b", "MFH1"])
+def test_the_channel_cells_of_the_tables_can_be_planned(name: str) -> None:
+    """Whole channels of 32 miss 20, 30, 70, 80, 95 and 98 % by more than a point: the sweeps say that it may be."""
+    cells = [cell for cell in load_sweep(name).cells if cell.get("sparsity.scheme") == "channel"]
+    base = load_sweep(name).base
+    assert {cell["sparsity.tolerance"] for cell in cells} == {"0.0125"} and len(cells) >= 11
+    config = compose([f"{key}={value}" for key, value in (base | cells[0]).items()])
+    for cell in cells:
+        sparsity = replace(config.sparsity, target=float(cell["sparsity"]))
+        make_plan(replace(config, sparsity=sparsity))
 
 
 # -- identity
