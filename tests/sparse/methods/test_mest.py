@@ -186,6 +186,19 @@ def test_the_last_ems_update_only_prunes() -> None:
     weight, masks = layer_of(20, 12)
     mutate("mest_ems", masks, Update(0.5, 0.5))
     assert masks.kept["a"].int().tolist() == [0] * 10 + [1] * 10
+    assert weight.tolist() == [0.0] * 10 + [float(n) for n in range(11, 21)]
+
+
+@pytest.mark.parametrize(("importance_lambda", "kept"), [(0.0, [0, 0, 1, 1]), (0.1, [1, 0, 0, 1])])
+def test_importance_is_magnitude_and_gradient(importance_lambda: float, kept: list[int]) -> None:
+    """|w| + lambda |g| (MEST eq. 1): with 0.1, 1 + 2.5, 2 + 0.1, 3 + 0 and 4 + 0."""
+    weight = nn.Parameter(torch.tensor([1.0, -2.0, 3.0, -4.0]))
+    weight.grad = torch.tensor([-25.0, 1.0, 0.0, 0.0])
+    masks = Masks({"a": weight}, 0.5)
+    config = MethodConfig("mest_ems", importance_lambda=importance_lambda)
+    plan = build_schedule(1, 0.5, {0: Update(0.5, 0.5)})
+    METHODS["mest_ems"](config, plan, masks, lambda *_: torch.Generator()).start_epoch(0, ["a"])
+    assert masks.kept["a"].int().tolist() == kept
 
 
 def test_a_fixed_method_leaves_its_masks() -> None:
