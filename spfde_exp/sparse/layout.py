@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spfde_exp.rounding import kept_count
+from spfde_exp.sparse.ranking import top
 
 # Entries kept of a 3x3 kernel, counted row by row: the eight patterns of the released MEST code
 # (boone891214/MEST, prune_utils/utils_pr.py). The fifth alone leaves out the centre, there too.
@@ -72,9 +73,7 @@ class Layout:
 
     def top(self, score: Tensor, count: int) -> Tensor:
         """The `count` units of the highest score, boolean [units]; ties go to the lower index on every device."""
-        chosen = torch.zeros(self.units, dtype=torch.bool, device=score.device)
-        chosen[score.sort(descending=True, stable=True).indices[:count]] = True
-        return chosen
+        return top(score, count)
 
     def spread(self, units: Tensor) -> Tensor:
         """Boolean mask, shape of the weight, of every weight in `units` (boolean [units])."""

@@ -123,10 +123,6 @@ class Masks:
         """A uniform number for each unit of `layer`, drawn on the CPU, so that every device sees the same ones."""
         return torch.rand(self.layouts[layer].units, generator=generator).to(self.kept[layer].device)
 
-    def normal(self, layer: str, generator: torch.Generator) -> Tensor:
-        """A standard normal number for each weight of `layer`, drawn on the CPU."""
-        return torch.randn(self.kept[layer].shape, generator=generator).to(self.kept[layer].device)
-
     # -- keeping masked entries at zero
 
     def attach(self, optimizer: torch.optim.Optimizer) -> None:
