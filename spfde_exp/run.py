@@ -91,12 +91,12 @@ def train(config: Config, overrides: Sequence[str] = (), launched: Mapping[str, 
                     folder.clear()
                 trainer = Trainer(config, plan, model, dataset.to(device), device)
                 hooks = RunHooks(folder, trainer, dataset)
-                first = _resume(folder, trainer, device, threads)
+                with_what = {"device": str(device), "threads": threads, "data_checksum": dataset.checksum}
+                first = _resume(folder, trainer, with_what)
                 if first is None:
                     first = _begin(folder, trainer, config, overrides, launched)
                 hooks.resume(first)
-                meta = {"overrides": list(overrides), "runs_per_device": 1, **(launched or {})}
-                meta |= {"device": str(device), "threads": threads, "data_checksum": dataset.checksum}
+                meta = {"overrides": list(overrides), "runs_per_device": 1, **(launched or {}), **with_what}
                 _describe(folder, config, plan, meta)
                 summary = _train_owned(folder, config, trainer, hooks, first, sink, claim)
         except AlreadyDone as done:  # somebody else trained it while this process was starting
@@ -192,7 +192,7 @@ def _outcome(folder: RunFolder) -> tuple[dict[str, torch.Tensor], int]:
     return model, int(summary["train_flops"])
 
 
-def _resume(folder: RunFolder, trainer: Trainer, device: torch.device, threads: int) -> int | None:
+def _resume(folder: RunFolder, trainer: Trainer, with_what: Mapping[str, Any]) -> int | None:
     """The epoch to go on with; None where there is no checkpoint."""
     state = load_checkpoint(folder)
     if state is None:
@@ -207,8 +207,8 @@ def _resume(folder: RunFolder, trainer: Trainer, device: torch.device, threads: 
     folder.truncate_metrics(first)
     log.info("run %s goes on at epoch %d", folder.signature, first)
     before = folder.json("meta") or {}
-    for what, now in (("device", device.type), ("threads", threads)):
-        if what in before and str(before[what]).split(":")[0] != str(now):
+    for what, now in with_what.items():
+        if what in before and str(before[what]).split(":")[0] != str(now).split(":")[0]:  # cuda:1 is as good as cuda:0
             text = "run %s began with %s %s, now %s: its bits may differ"
             log.warning(text, folder.signature, what, before[what], now)
     return first

@@ -6,6 +6,7 @@ Training images are the usual ones of ImageNet: a random crop of 8 to 100 % of t
 """
 
 import ctypes
+import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -183,8 +184,9 @@ def _collate(parts: Sequence[Tensor | Unreadable]) -> Tensor | Unreadable:
 
 
 def _begin_worker(_: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a job; the run ends its workers itself
-        signal.signal(number, signal.SIG_IGN)
+    # Both may be sent to all processes of a job. The run says why it stops, unless a worker is seen to die of a signal.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     if sys.platform == "linux":
         # A worker that outlives a killed run would hold the lock of its folder, and the run could not go on.
         pr_set_pdeathsig = 1

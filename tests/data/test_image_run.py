@@ -13,7 +13,7 @@ import torch
 from spfde_exp.config import compose, signature
 from spfde_exp.locks import is_locked
 from spfde_exp.plan import build_model, make_plan
-from spfde_exp.run import load_data
+from spfde_exp.run import load_data, train
 from spfde_exp.store import RunFolder
 from spfde_exp.train.trainer import Trainer
 
@@ -102,6 +102,7 @@ def test_a_signal_to_all_processes_of_a_run_stops_it(real_images: Path, tmp_path
     assert "goes on from the last checkpoint" in told and "worker" not in told
 
 
+@pytest.mark.slow
 def test_a_broken_image_ends_a_run_with_one_line(pets: Path, tmp_path: Path) -> None:
     path = pets / "pets" / "train" / "eel" / "0.png"
     path.write_bytes(path.read_bytes()[:40])
@@ -113,6 +114,31 @@ def test_a_broken_image_ends_a_run_with_one_line(pets: Path, tmp_path: Path) -> 
     (told,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert told.startswith(f"error: {path} cannot be decoded (")
     assert "Traceback" not in done.stderr
+
+
+def test_other_images_than_a_run_began_with_are_told(
+    pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    overrides = ["dataset=folder", "dataset.folder=pets", "dataset.image_size=8", "dataset.workers=0", "epochs=2",
+                 "optim.batch_size=4", "model.width=0.25", "freeze=none", "sieve=none", "threads=1", "logger=none",
+                 f"dataset.root={pets}", f"runs_dir={tmp_path}/runs"]  # fmt: skip
+    config = compose(overrides)
+    append = RunFolder.append_metrics
+
+    def stop_at_the_second(self: RunFolder, row: dict) -> None:  # type: ignore[type-arg]
+        if row["epoch"] == 1:
+            raise KeyboardInterrupt
+        append(self, row)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunFolder, "append_metrics", stop_at_the_second)
+        train(config, overrides)
+    path = pets / "pets" / "train" / "cat" / "0.png"
+    path.write_bytes(path.read_bytes() + b" ")
+    (pets / "pets" / "train" / "cat").touch()
+    with caplog.at_level("WARNING"):
+        train(config, overrides)
+    assert "began with data_checksum" in caplog.text and "its bits may differ" in caplog.text
 
 
 def test_what_is_sieved_out_is_not_seen(real_images: Path) -> None:
