@@ -37,7 +37,9 @@ class Trainer:
         setup_flops: what the method computed before the first epoch.
     """
 
-    def __init__(self, config: Config, plan: RunPlan, model: nn.Module, dataset: Dataset | ImageSet, device: torch.device) -> None:
+    def __init__(
+        self, config: Config, plan: RunPlan, model: nn.Module, dataset: Dataset | ImageSet, device: torch.device
+    ) -> None:
         """The parts of a run, not yet sparse: `begin` a run, or go on with `load_state_dict`."""
         self.config, self.plan, self.device = config, plan, device
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
