@@ -162,7 +162,8 @@ def _begin(
         words = [word for word in overrides if not word.startswith(("sparsity=", "sparsity.target="))]
         for earlier in to_train(config):
             log.info("run %s starts from that at sparsity=%g", folder.signature, earlier.sparsity.target)
-            _train_level(earlier, [*words, f"sparsity={earlier.sparsity.target}"], launched)
+            with torch.random.fork_rng([trainer.device] if trainer.device.type == "cuda" else []):
+                _train_level(earlier, [*words, f"sparsity={earlier.sparsity.target}"], launched)
         weights, flops = _outcome(RunFolder.of(source))
         trainer.method.inherit({layer: weights[f"{layer}.weight"] for layer in trainer.masks.kept})
     trainer.begin(flops)
@@ -173,11 +174,11 @@ def _train_level(config: Config, overrides: Sequence[str], launched: Mapping[str
     """Train a run that another one starts from, or wait while another process does."""
     folder = RunFolder.of(config)
     while folder.summary() is None:
-        if folder.state() == "running":
-            time.sleep(OTHERS_S)
-            continue
-        with suppress(Taken), torch.random.fork_rng():
-            train(config, overrides, launched)
+        if folder.state() != "running":
+            with suppress(Taken):
+                train(config, overrides, launched)
+                break
+        time.sleep(OTHERS_S)
 
 
 def _outcome(folder: RunFolder) -> tuple[dict[str, torch.Tensor], int]:

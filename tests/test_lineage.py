@@ -202,7 +202,7 @@ def test_two_processes_train_each_level_once(trained: Config, tmp_path: Path) ->
                          stderr=subprocess.PIPE, text=True) for target in targets
     ]  # fmt: skip
     for child in children:
-        _, said = child.communicate(timeout=300)
+        _, said = child.communicate(timeout=600)
         assert child.returncode == 0, said
     for target in targets:
         for folder in folders(ticket(tmp_path, target)):
