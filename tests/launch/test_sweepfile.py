@@ -61,7 +61,7 @@ CELLS = {
     "MFH1": 2 * (3 * 11 + 6) + 3 * 3 + 2 + 1 + 2 * 3,
     "MFH2": 2 * 2 * (3 * 11 + 6),
 }
-OWN = {"cifar10_short", "digits", "digits_lth", "digits_methods"}
+OWN = {"cifar10_short", "digits", "digits_lth", "digits_methods", "models_short"}
 PLANS = {"A4", "A5", "F3a", "F4", "MA1", "MI2"}
 NOTHING = {"T1", "A3", "MG1", "MF2"}
 ONE_RUN = {"T3", "A7", "A11", "A12", "F1a", "F1b", "F3b", "FA1", "M2", "MF1", "MH2"}  # the papers tell no number
