@@ -266,7 +266,7 @@ def test_the_named_tolerance_suffices_and_less_does_not() -> None:
             "sparsity.explicit says nothing of layer one, of kernel size 1x1; set it for every kernel size of the "
             "prunable layers: sparsity.explicit={1x1:0.9,3x3:0.9}",
         ),
-        ({"1x1": 0.5}, "says nothing of layer large, of kernel size 3x3"),
+        ({"1x1": 0.5}, "says nothing of layer small, of kernel size 3x3"),
         ({"1x1": 0.5, "3x3": 0.9, "7x7": 0.5}, "names kernel size 7x7, and no prunable layer has it; allowed: 1x1"),
     ],
 )
