@@ -8,7 +8,8 @@ from spfde_exp.sparse.methods.rewiring import Rewiring, at_random, largest
 class Set(Rewiring):
     """At the end of each epoch the smallest positive and the largest negative weights go; as many grow at random.
 
-    Of both signs the share `drop`, as in the authors' code. Positions that went may come back, at zero.
+    Of both signs the share `drop`, as in the authors' code. Positions that went may come back, at zero. A layer that a
+    distribution makes dense has nowhere else to grow, and stays.
     """
 
     name = "set"
@@ -19,8 +20,8 @@ class Set(Rewiring):
             return
         share = self.fraction(epoch)
         for index, layer in enumerate(self.masks.kept):
-            if layer in layers:
-                weight, kept = self.masks.weights[layer].detach(), self.masks.kept[layer]
+            weight, kept = self.masks.weights[layer].detach(), self.masks.kept[layer]
+            if layer in layers and not bool(kept.all()):
                 positive, negative = kept & (weight >= 0), kept & (weight < 0)
                 gone = largest(-weight, positive, int(share * int(positive.sum())))
                 gone |= largest(weight, negative, int(share * int(negative.sum())))
