@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from spfde_exp.sparse.layers import weight_layers
 from spfde_exp.sparse.ranking import top
 
+PIXELS = 500 * 32 * 32  # at a time: as many as in GraSP's halves for CIFAR-100
+LEAST = 20  # examples at a time, however large; what GraSP's authors take on ImageNet
+
 
 class Examples(Protocol):
     """What methods see of the training set."""
@@ -46,11 +49,10 @@ def balanced_examples(examples: Examples, per_class: int, generator: torch.Gener
 
 
 def gather(examples: Examples, chosen: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Images and labels of the examples `chosen` (int64 [n]), augmented, in the order of `chosen`."""
-    order = chosen.to(examples.labels.device)
-    found = [torch.cat(parts) for parts in zip(*examples.epoch(order, generator), strict=True)]
-    images, labels, indices = found
-    place = indices.argsort()[order.argsort().argsort()]
+    """Images and labels of the examples `chosen` (int64 [n]), augmented, in the order of `chosen`, on the CPU."""
+    batches = examples.epoch(chosen.to(examples.labels.device), generator)
+    images, labels, indices = (torch.cat([part.cpu() for part in parts]) for parts in zip(*batches, strict=True))
+    place = indices.argsort()[chosen.argsort().argsort()]
     return images[place], labels[place]
 
 
@@ -62,9 +64,8 @@ def snip(model: nn.Module, layers: Sequence[str], batches: Sequence[tuple[Tensor
     net = deepcopy(model).eval()
     weights = _weights(net, layers)
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    for x, y in batches:
-        gradients = torch.autograd.grad(F.cross_entropy(net(x).float(), y), list(weights.values()))
-        for name, gradient in zip(weights, gradients, strict=True):
+    for piece in _pieces(batches):
+        for name, gradient in zip(weights, _gradients(net, weights, piece), strict=True):
             total[name] += gradient
     scores = {name: (weights[name] * total[name]).detach().abs() for name in weights}
     return _normalised(scores, sum(float(score.double().sum()) for score in scores.values()))
@@ -76,20 +77,20 @@ def grasp(
     """What keeping a weight does to the gradient flow: w Hg, the larger the better (Wang et al., ICLR 2020, eq. 8).
 
     The paper removes the weights of the largest -w Hg. The flow is that of the weights of every convolution and linear
-    layer, also where only `layers` are scored. Each batch is split into halves; logits are divided by `temperature`; g
-    sums over all halves without a graph, Hg is the gradient of <g, dL/dw>. Batch norm is in training mode. Scores are
-    divided by the sum of their magnitudes.
+    layer, also where only `layers` are scored. Each batch is split into halves, and large ones into pieces; logits are
+    divided by `temperature`; g sums over all halves without a graph, Hg is the gradient of <g, dL/dw>. Batch norm is
+    in training mode. Scores are divided by the sum of their magnitudes.
     """
     net = deepcopy(model).train()
     weights = _weights(net, list(weight_layers(net)))
-    halves = [half for x, y in batches for half in zip(x.chunk(2), y.chunk(2), strict=True)]
+    pieces = _pieces([half for x, y in batches for half in zip(x.chunk(2), y.chunk(2), strict=True)])
     flow = [torch.zeros_like(weight) for weight in weights.values()]
-    for x, y in halves:
-        for total, part in zip(flow, _gradients(net, weights, x, y, temperature), strict=True):
-            total += part.detach()
+    for piece in pieces:
+        for total, part in zip(flow, _gradients(net, weights, piece, temperature), strict=True):
+            total += part
     hessian = [torch.zeros_like(weight) for weight in weights.values()]
-    for x, y in halves:
-        gradients = _gradients(net, weights, x, y, temperature, create_graph=True)
+    for piece in pieces:
+        gradients = _gradients(net, weights, piece, temperature, create_graph=True)
         product = torch.stack([(g * f).sum() for g, f in zip(gradients, flow, strict=True)]).sum()
         parts = torch.autograd.grad(product, list(weights.values()), materialize_grads=True)
         for total, part in zip(hessian, parts, strict=True):
@@ -143,15 +144,26 @@ def _weights(net: nn.Module, layers: Sequence[str]) -> dict[str, nn.Parameter]:
     return {name: net.get_submodule(name).get_parameter("weight") for name in layers}
 
 
+def _pieces(batches: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor, int]]:
+    """Batches in pieces that fit into memory, each with the size of the batch that it is of."""
+    answer = []
+    for x, y in batches:
+        size = max(LEAST, PIXELS // (x.shape[-2] * x.shape[-1]))
+        answer += [(*piece, len(y)) for piece in zip(x.split(size), y.split(size), strict=True)]
+    return answer
+
+
 def _gradients(
     net: nn.Module,
     weights: dict[str, nn.Parameter],
-    x: Tensor,
-    y: Tensor,
-    temperature: float,
+    piece: tuple[Tensor, Tensor, int],
+    temperature: float = 1.0,
     create_graph: bool = False,
 ) -> tuple[Tensor, ...]:
-    loss = F.cross_entropy(net(x).float() / temperature, y)
+    """Of the part of a batch's mean loss that `piece` is."""
+    x, y, whole = piece
+    device = next(iter(weights.values())).device
+    loss = F.cross_entropy(net(x.to(device)).float() / temperature, y.to(device), reduction="sum") / whole
     return torch.autograd.grad(loss, list(weights.values()), create_graph=create_graph, materialize_grads=True)
 
 

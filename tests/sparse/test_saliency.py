@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from spfde_exp.sparse import saliency
 from spfde_exp.sparse.saliency import balanced_examples, best, grasp, random_examples, snip, synflow
 
 Batch = tuple[Tensor, Tensor]
@@ -133,6 +134,24 @@ def test_grasp_keeps_what_the_gradient_flow_would_miss() -> None:
 
     gain = {layer: slope(flow, weight(model, layer)) for layer in LAYERS}  # of growing weights, so the loss of removal
     assert_close(grasp(model, LAYERS, data, 1.0), shares(gain), rtol=1e-3)
+
+
+def test_large_batches_are_scored_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without batch norm in training mode, which looks at a batch as a whole, pieces make no difference."""
+    model, data = net(), [batch(0, size=50), batch(1, size=7)]
+    model[2] = nn.Identity()
+    whole = snip(model, LAYERS, data), grasp(model, LAYERS, data, 1.0)
+    sizes: list[int] = []
+    model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    monkeypatch.setattr(saliency, "PIXELS", 16 * 21)  # of 4 x 4 pixels each
+    pieces = snip(model, LAYERS, data), grasp(model, LAYERS, data, 1.0)
+    assert sizes == [21, 21, 8, 7, *[21, 4, 21, 4, 4, 3] * 2]
+    for found, expected in zip(pieces, whole, strict=True):
+        assert_close(found, {layer: score.double() for layer, score in expected.items()})
+    monkeypatch.setattr(saliency, "PIXELS", 1)
+    sizes.clear()
+    snip(model, LAYERS, data)
+    assert sizes == [20, 20, 10, 7]
 
 
 # -- SynFlow
