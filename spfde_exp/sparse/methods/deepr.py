@@ -17,8 +17,9 @@ class Deepr(Rewiring):
     """Every step is SGD with an L1 penalty and noise; a weight that changes its sign goes, and one grows at random.
 
     Each position has a fixed sign (algorithm 1 of the paper). The noise has the variance 2 x learning rate x
-    `temperature`. Just-pruned positions do not grow. The penalty `l1` takes the place of the weight decay of masked
-    layers, to the end of training.
+    `temperature`. Just-pruned positions do not grow. A layer that a distribution makes dense has nowhere to grow: it
+    gets no noise, and stays. The penalty `l1` takes the place of the weight decay of masked layers, to the end of
+    training.
     """
 
     name = "deepr"
@@ -53,6 +54,8 @@ class Deepr(Rewiring):
                 generator = self.generator("structure", "step", step.count, index)
                 weight, kept = self.masks.weights[layer].detach(), self.masks.kept[layer]
                 places = kept.nonzero(as_tuple=True)
+                if len(places[0]) == kept.numel():
+                    continue
                 noise = weight.new_empty(len(places[0]), device="cpu").normal_(0, deviation, generator=generator)
                 weight.index_put_(places, noise.to(weight.device), accumulate=True)
                 gone = weight * self.signs[layer] < 0

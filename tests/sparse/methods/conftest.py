@@ -1,6 +1,7 @@
 """A method with weights, masks and an optimiser of one's own, driven step by step."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, Protocol
 
 import pytest
@@ -17,6 +18,11 @@ from spfde_exp.sparse.schedule import build_schedule
 from spfde_exp.train.rng import generator
 
 Values = Mapping[str, Sequence[float]]
+
+
+@cache
+def defaults(name: str) -> Any:
+    return OmegaConf.to_container(OmegaConf.load(folder("conf") / "method" / f"{name}.yaml"))
 
 
 class Bench:
@@ -48,8 +54,7 @@ class Bench:
             self.weights.values(), lr, momentum=momentum, weight_decay=weight_decay, foreach=True
         )
         self.masks.attach(self.optimizer)
-        defaults = OmegaConf.to_container(OmegaConf.load(folder("conf") / "method" / f"{name}.yaml"))
-        config = MethodConfig(**{**defaults, **settings})
+        config = MethodConfig(**{**defaults(name), **settings})
         plan = build_schedule(epochs, 0.5, {})
         self.method = METHODS[name](config, plan, self.masks, lambda *purpose: generator(seed, *purpose))
 

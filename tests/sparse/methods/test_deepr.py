@@ -45,11 +45,20 @@ def test_growth_is_uniform_and_never_where_something_has_just_gone(over_seeds: C
     assert (total[4:] - 200).abs().max() < 40  # two of four places; four standard deviations
 
 
-def test_in_a_full_layer_what_has_gone_starts_again_at_zero(bench: Any) -> None:
-    one = deepr(bench, {"a": [0.1, 0.5]}, {"a": [1, 1]}, {"a": torch.tensor([1, 1], dtype=torch.int8)}, **STILL)
+def test_where_nothing_else_is_empty_what_has_gone_starts_again_at_zero(bench: Any) -> None:
+    """Two go, and one position is empty."""
+    signs = {"a": torch.tensor([1, 1, 1, 1], dtype=torch.int8)}
+    one = deepr(bench, {"a": [0.1, 0.2, 0.5, 0]}, {"a": [1, 1, 1, 0]}, signs, **STILL)
+    one.step({"a": [9.0, 9.0, 0, 0]})
+    assert sum(one.mask()) == 3 and one.mask()[2:] == [1, 1]
+    assert one.values() == pytest.approx([0, 0, 0.5, 0])
+
+
+def test_a_full_layer_is_trained_as_a_dense_one(bench: Any) -> None:
+    one = deepr(bench, {"a": [0.1, 0.5]}, {"a": [1, 1]}, {"a": torch.tensor([1, 1], dtype=torch.int8)},
+                temperature=1.0, l1=0.0)  # fmt: skip
     one.step({"a": [9.0, 0.0]})
-    assert one.mask() == [1, 1]
-    assert one.values() == pytest.approx([0, 0.5])
+    assert one.values() == pytest.approx([-0.8, 0.5])
 
 
 def test_signs_of_kept_weights_are_their_own_and_others_are_drawn(bench: Any) -> None:
@@ -78,9 +87,10 @@ def test_the_temperature_falls_with_the_phases(bench: Any) -> None:
     size = 10_000
     seen = []
     for epoch in (0, 25, 80, 140):
-        one = deepr(bench, {"a": [0.01] * size}, {"a": [1] * size}, {"a": torch.ones(size)}, epochs=200, lr=0.5, l1=0.0)
-        one.step({"a": [0.0] * size}, epoch=epoch)
-        seen.append(float((one.weights["a"].detach().double() - 0.01).square().mean()))
+        one = deepr(bench, {"a": [0.01] * size + [0.0]}, {"a": [1] * size + [0]}, {"a": torch.ones(size + 1)},
+                    epochs=200, lr=0.5, l1=0.0)  # fmt: skip
+        one.step({"a": [0.0] * (size + 1)}, epoch=epoch)
+        seen.append(float((one.weights["a"].detach().double()[:size] - 0.01).square().mean()))
     assert seen == pytest.approx([1e-5, 1e-8, 1e-12, 1e-15], rel=0.06)
 
 
