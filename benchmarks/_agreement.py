@@ -38,8 +38,8 @@ class Trained:
         self.losses: list[float] = []
         self.gradient = torch.empty(0)
         order = torch.Generator().manual_seed(0)
-        for x, y, indices in self.trainer.batches.epoch(self.trainer.sieve.kept, order):
-            loss, correct = self.trainer._step(x.to(dtype), y, frozen=0)
+        for index, (x, y, indices) in enumerate(self.trainer.batches.epoch(self.trainer.sieve.kept, order)):
+            loss, correct, _ = self.trainer.train_step(self.trainer.at(0, index, STEPS), x.to(dtype), y)
             self.trainer.sieve.observe(indices, correct)
             if not self.losses:
                 self.gradient = self._vector(gradient=True)

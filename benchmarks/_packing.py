@@ -21,8 +21,9 @@ def worker(channel: Connection, device_name: str, overrides: Sequence[str], thre
         trainer.model.train()
         kept = torch.arange(256, device=device)
         batches = cycle(list(trainer.batches.epoch(kept, torch.Generator())))
+        at = trainer.at(0, 0, 1)
         for _ in range(3):
-            trainer._step(*next(batches)[:2], frozen=0)
+            trainer.train_step(at, *next(batches)[:2])
         wait(device)
         channel.send(0.0)
         while (window := channel.recv()) is not None:
@@ -30,7 +31,7 @@ def worker(channel: Connection, device_name: str, overrides: Sequence[str], thre
             time.sleep(max(0.0, start - time.monotonic()))
             steps = 0
             while time.monotonic() < end:
-                trainer._step(*next(batches)[:2], frozen=0)
+                trainer.train_step(at, *next(batches)[:2])
                 wait(device)  # else the host only counts what it has queued
                 steps += 1
             channel.send(steps / (time.monotonic() - start))

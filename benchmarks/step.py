@@ -61,14 +61,14 @@ class Product:
     def __init__(self, trainer: Trainer, sieve: bool) -> None:
         trainer.start_epoch(0)
         trainer.model.train()
-        self.trainer, self.sieve = trainer, sieve
+        self.trainer, self.sieve, self.at = trainer, sieve, trainer.at(0, 0, 1)
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=trainer.device)
         self.right = torch.zeros((), dtype=torch.int64, device=trainer.device)
         self.meter = FlopMeter(trainer.model, trainer.plan.layers).__enter__()
 
     def __call__(self, batch: Batch) -> None:
         x, y, indices = batch
-        loss, correct = self.trainer._step(x, y, frozen=0)
+        loss, correct, _ = self.trainer.train_step(self.at, x, y)
         if self.sieve:
             self.trainer.sieve.observe(indices, correct)
         self.loss_sum += loss * len(y)

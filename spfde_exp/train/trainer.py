@@ -116,7 +116,7 @@ class Trainer:
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         right = torch.zeros((), dtype=torch.int64, device=self.device)
         order = self.batches.epoch(self.sieve.kept, generator(self.config.seed, "data", epoch))
-        steps, lr = self.batches.num_batches(examples), self.optimizer.lr
+        steps = self.batches.num_batches(examples)
         with FlopMeter(self.model, self.plan.layers) as meter:
             for step, (x, y, indices) in enumerate(order):
                 with live if step == measured else nullcontext():
@@ -125,17 +125,12 @@ class Trainer:
                         live.hold([[p.grad for p in self.model.parameters()], self.masks.state_dict()])
                         live.hold(self.optimizer.sgd.state_dict()["state"])
                         live.hold(self.autofreeze.tensors if self.autofreeze else [])
-                    at = Step(epoch, step, steps, self.steps, lr, self.config.optim.weight_decay)
+                    at = self.at(epoch, step, steps)
                     meter.dense_gradients = self.method.needs_dense_gradients(at)
-                    loss, correct = self._step(x, y, frozen)
-                    if not self.method.gradients(at, active):
-                        self.optimizer.sgd.step()
-                    if self.autofreeze:
-                        self.autofreeze.observe()
-                    if self.method.stepped(at, active):
+                    loss, correct, rewired = self.train_step(at, x, y)
+                    if rewired:
                         flops += meter.take(kept)
                         kept = self.kept()
-                self.steps += 1
                 self.sieve.observe(indices, correct)
                 loss_sum += loss * len(y)
                 right += correct.sum()
@@ -161,13 +156,33 @@ class Trainer:
             **self.method.metrics(),
         }
 
-    def _step(self, x: Tensor, y: Tensor, frozen: int) -> tuple[Tensor, Tensor]:
+    def at(self, epoch: int, index: int, steps: int) -> Step:
+        """Where training stands before step `index` of the `steps` of `epoch`."""
+        return Step(epoch, index, steps, self.steps, self.optimizer.lr, self.config.optim.weight_decay)
+
+    def train_step(self, at: Step, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, bool]:
+        """Train on one batch; needs `start_epoch`.
+
+        Args:
+            x: images, ``(batch, channels, height, width)``.
+            y: classes, ``(batch,)``.
+
+        Returns:
+            The mean loss, whether each prediction was right, and whether a layer keeps another number of weights now.
+        """
         self.optimizer.sgd.zero_grad(set_to_none=True)
         with autocast(self.device, self.config.precision):
-            logits = self.model(x, frozen=frozen)
+            logits = self.model(x, frozen=self.plan.freeze.frozen[at.epoch])
         loss = F.cross_entropy(logits.float(), y, label_smoothing=self.config.optim.label_smoothing)
         loss.backward()
-        return loss.detach(), logits.detach().argmax(1) == y
+        active = self._active(at.epoch)
+        if not self.method.gradients(at, active):
+            self.optimizer.sgd.step()
+        if self.autofreeze:
+            self.autofreeze.observe()
+        rewired = self.method.stepped(at, active)
+        self.steps += 1
+        return loss.detach(), logits.detach().argmax(1) == y, rewired
 
     def _active(self, epoch: int) -> list[str]:
         """Masked layers that are not frozen."""

@@ -145,7 +145,7 @@ def test_label_smoothing_enters_the_training_loss_alone() -> None:
     x, y, _ = next(trainer.batches.epoch(torch.arange(20), torch.Generator().manual_seed(0)))
     log_p = model.train()(x).double().log_softmax(1)
     own = -log_p[torch.arange(20), y]
-    loss, _ = trainer._step(x, y, 0)
+    loss, _, _ = trainer.train_step(trainer.at(0, 0, 1), x, y)
     assert loss.item() == pytest.approx((0.9 * own - 0.1 * log_p.mean(1)).mean().item(), rel=1e-5)
     plain = trainer.evaluate("test")["test_loss"]
     trainer.config.optim.label_smoothing = 0.0
