@@ -45,7 +45,8 @@ def run(argv: list[str]) -> None:
     from analysis.build import build  # loads pandas
     from analysis.render import WRITERS
 
-    table = build(definition, arguments.runs or ["runs"], arguments.overrides)
+    default = ["runs"] if Path("runs").is_dir() else []
+    table = build(definition, arguments.runs or default, arguments.overrides)
     text = WRITERS[arguments.format](table)
     if arguments.format == "csv":  # has no place for remarks
         print(*table.notes, *([f"to train what is missing: {table.command}"] if table.command else []),

@@ -1,20 +1,21 @@
 """A table of numbers: runs matched to cells by their resolved configuration, beside the printed values."""
 
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean, stdev
 
 import pandas as pd
+from scipy import stats
 
-from analysis.command import command
-from analysis.infer import infer_overrides
-from analysis.layout import Definition
+from analysis.layout import Definition, Entry, Fact, Item
 from analysis.load import load_runs
+from analysis.match import Match, match
 from analysis.papers import find_printed, footnotes
-from analysis.protocol import Protocol, Spec, differing, make_protocol, place
+from analysis.quantities import Quantity
 
-KEYS_NAMED = 4  # a note names so many differing keys, and counts the rest
+PRINTED_RUNS = 3  # behind a printed deviation: SpFDE Table 2 and MEST section 5 repeat each experiment 3 times
+BEYOND_NOISE = 0.05
 
 
 @dataclass(frozen=True)
@@ -23,30 +24,44 @@ class Cell:
 
     Attributes:
         settings: the sweep file's overrides of this cell.
-        mean: of the test accuracies in percent; None without a run.
-        std: their sample standard deviation (n - 1); None below two runs.
-        n: how many runs.
+        quantity: what the number is.
+        mean: over the runs, in the unit of summary.json; None without a run.
+        std: sample standard deviation (n - 1); None below two runs.
+        n: how many runs; None for what the plan tells without any.
         printed: the paper's value, where the runs are trained by the paper's recipe; else None.
         printed_deviation: the paper's standard deviation, if it prints one.
-        flops_reduction_freeze: share of the training FLOPs that freezing saved; None without a run.
-        flops_reduction_sieve: the same for sieving.
         signatures: names of the run folders.
     """
 
     settings: dict[str, str]
+    quantity: Quantity
     mean: float | None
     std: float | None
-    n: int
+    n: int | None
     printed: float | None
     printed_deviation: float | None
-    flops_reduction_freeze: float | None
-    flops_reduction_sieve: float | None
     signatures: tuple[str, ...]
 
     @property
     def difference(self) -> float | None:
-        """Mean less printed value, in points."""
+        """Mean less printed value."""
         return None if self.mean is None or self.printed is None else self.mean - self.printed
+
+    @property
+    def p_value(self) -> float | None:
+        """Of Welch's test that both have one mean; None without deviations on both sides."""
+        if self.difference is None or not self.n or not self.std or not self.printed_deviation:
+            return None
+        ours, theirs = (self.mean, self.std, self.n), (self.printed, self.printed_deviation, PRINTED_RUNS)
+        return float(stats.ttest_ind_from_stats(*ours, *theirs, equal_var=False).pvalue)
+
+    @property
+    def beyond_noise(self) -> bool | None:
+        """Whether the difference is larger than seeds explain, at the 5 % level; None where that cannot be told."""
+        return None if self.p_value is None else self.p_value < BEYOND_NOISE
+
+
+Shown = Cell | Fact | str
 
 
 @dataclass(frozen=True)
@@ -57,11 +72,12 @@ class Table:
         id: of the table.
         title: what it shows.
         source: where the paper has it.
-        protocol: how its runs were trained, in words.
+        protocol: how its runs were trained, in words; empty where there are none.
         overrides: the same as overrides of the table's sweep.
         paper: whether that is the paper's recipe; only then are there printed values.
         head: the corner, then a label per column.
-        rows: label, then cells or texts.
+        rows: label, then cells, facts or texts.
+        runs: how many of its runs are there, and how many it has.
         notes: what is missing or left out, and why.
         footnotes: what is known to be inconsistent in the paper.
         command: trains what is missing; None if nothing is.
@@ -74,47 +90,43 @@ class Table:
     overrides: tuple[str, ...]
     paper: bool
     head: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Cell | str, ...]], ...]
+    rows: tuple[tuple[str, tuple[Shown, ...]], ...]
+    runs: tuple[int, int]
     notes: tuple[str, ...]
     footnotes: tuple[str, ...]
     command: str | None
 
 
 def build(definition: Definition, dirs: Sequence[Path | str], arguments: Sequence[str] = ()) -> Table:
-    """Fill a table from the runs in `dirs`.
+    """Fill a table from the runs in `dirs`; see `fill`."""
+    return fill(definition, load_runs(dirs), arguments, *map(str, dirs[:1]))
+
+
+def fill(definition: Definition, frame: pd.DataFrame, arguments: Sequence[str] = (), runs_dir: str = "runs") -> Table:
+    """Fill a table from runs.
 
     Args:
         definition: the table.
-        dirs: folders of run folders.
+        frame: what `load_runs` gave.
         arguments: overrides that choose protocol and seeds; without any of the protocol, it is the paper's
             where a run has it, else the only one that the runs have.
+        runs_dir: where the command for missing runs puts them.
 
     Raises:
-        UserError: no such folder, a bad override, or runs of several protocols to choose from.
+        UserError: a bad override, or runs of several protocols to choose from.
     """
-    frame = load_runs(dirs)
-    if all(word.startswith("seed=") for word in arguments):
-        arguments = [*infer_overrides(definition.id, frame), *arguments]
-    protocol = make_protocol(definition.id, arguments)
-    used = frame[frame["test_acc"].notna()]
-    cells, notes, missing, more = [], [], set(), set()
-    for index, spec in enumerate(protocol.cells):
-        same = used[used["cell"] == spec.key].sort_values("seed")
-        runs = same[same["seed"].isin(protocol.seeds)]
-        cells.append(_cell(spec, runs, protocol))
-        absent = [seed for seed in protocol.seeds if seed not in set(runs["seed"])]
-        missing |= {(index, seed) for seed in absent}
-        if absent and len(runs):
-            notes.append(f"incomplete: {spec.name} has n = {len(runs)}; missing seed {_join(absent)}")
-        more |= set(same["seed"]) - set(protocol.seeds)
-    if more:
-        every = _join(sorted({*more, *protocol.seeds}), ",")
-        notes.append(f"not used: finished runs with seed {_join(sorted(more))}; add seed={every} to use all")
-    total = len(protocol.cells) * len(protocol.seeds)
-    if missing:
-        notes.insert(0, f"{len(missing)} of {total} runs are missing")
-    layout = definition.arrange([spec.values for spec in protocol.cells])
-    rows = [(label, tuple(i if isinstance(i, str) else cells[i] for i in row)) for label, row in layout.rows]
+    found = match(definition.id, frame, arguments, runs_dir, definition.baseline if definition.timed else None)
+    protocol = found.protocol
+    layout = definition.arrange(protocol.cells)
+    is_baseline = definition.baseline
+    base = next((found.runs[i] for i, cell in enumerate(protocol.cells) if is_baseline and is_baseline(cell)), None)
+
+    def shown(item: Item) -> Shown:
+        if not isinstance(item, Entry):
+            return item
+        runs = found.runs[item.cell]
+        return _cell(found, item, runs, runs.iloc[:0] if base is None else base)
+
     return Table(
         id=definition.id,
         title=protocol.sweep.title,
@@ -123,52 +135,28 @@ def build(definition: Definition, dirs: Sequence[Path | str], arguments: Sequenc
         overrides=protocol.overrides,
         paper=protocol.paper,
         head=layout.head,
-        rows=tuple(rows),
-        notes=(*notes, *_elsewhere(used, protocol), *frame.attrs["notes"]),
+        rows=tuple((label, tuple(map(shown, row))) for label, row in layout.rows),
+        runs=found.counts,
+        notes=found.notes,
         footnotes=tuple(footnotes(definition.id)) if protocol.paper else (),
-        command=command(protocol, missing, str(dirs[0])) if missing else None,
+        command=found.command,
     )
 
 
-def _cell(spec: Spec, runs: pd.DataFrame, protocol: Protocol) -> Cell:
-    accuracy, n = runs["test_acc"].astype(float), len(runs)
+def _cell(found: Match, item: Entry, runs: pd.DataFrame, baseline: pd.DataFrame) -> Cell:
+    quantity, protocol, spec = item.quantity, found.protocol, found.protocol.cells[item.cell]
+    values = quantity.of(runs, baseline)
     printed: tuple[float | None, float | None] = (None, None)
     if protocol.paper:
-        printed = find_printed(protocol.sweep.id, protocol.sweep.base["recipe"], spec.values)
+        recipe = spec.overrides.get("recipe", protocol.sweep.base.get("recipe", ""))
+        printed = find_printed(protocol.sweep.id, recipe, spec.values, quantity.name)
     return Cell(
         settings=spec.overrides,
-        mean=float(accuracy.mean()) if n else None,
-        std=float(accuracy.std(ddof=1)) if n > 1 else None,
-        n=n,
+        quantity=quantity,
+        mean=mean(values) if values else None,
+        std=stdev(values) if len(values) > 1 else None,
+        n=None if found.planned else len(values),
         printed=printed[0],
         printed_deviation=printed[1],
-        flops_reduction_freeze=_mean(runs, "flops_reduction_freeze"),
-        flops_reduction_sieve=_mean(runs, "flops_reduction_sieve"),
-        signatures=tuple(runs["signature"]),
+        signatures=() if found.planned else tuple(runs["signature"]),
     )
-
-
-def _mean(runs: pd.DataFrame, column: str) -> float | None:
-    values = runs[column].dropna() if column in runs else runs.iloc[:0]["test_acc"]
-    return float(values.astype(float).mean()) if len(values) else None
-
-
-def _elsewhere(used: pd.DataFrame, protocol: Protocol) -> list[str]:
-    """Finished runs with a cell's settings that are not shown, by what they differ in."""
-    cells = {cell.place: cell for cell in protocol.cells}
-    counts: Counter[tuple[str, ...]] = Counter()
-    for who in used["identity"]:
-        if cell := cells.get(place(who)):
-            counts[tuple(differing(who, cell.identity))] += 1
-    notes = []
-    for keys, count in counts.items():
-        if keys:
-            more = f" and {len(keys) - KEYS_NAMED} more keys" if len(keys) > KEYS_NAMED else ""
-            what = "run has" if count == 1 else "runs have"
-            named = f"other {', '.join(keys[:KEYS_NAMED])}{more}"
-            notes.append(f"not shown: {count} {what} a cell's settings under another protocol ({named})")
-    return notes
-
-
-def _join(values: Collection[int], by: str = ", ") -> str:
-    return by.join(map(str, values))

@@ -27,13 +27,18 @@ def command(protocol: Protocol, missing: Collection[tuple[int, int]], runs_dir: 
 
 
 def _narrowed(protocol: Protocol, wanted: Collection[int]) -> list[str]:
-    """Overrides that leave the grid around `wanted`; none if that grid is no part of the table."""
+    """Overrides that leave the grid around `wanted`; the cells by number if that grid is no part of the table."""
     cells = protocol.sweep.cells
-    words, size = [], 1
-    chosen = {key: dict.fromkeys(cells[index][key] for index in sorted(wanted)) for key in cells[0]}
-    for key, values in chosen.items():
-        size *= len(values)
-        if len(values) < len({cell[key] for cell in cells}):
-            words.append(f"{key}={','.join(values)}")
-    inside = sum(all(cell[key] in values for key, values in chosen.items()) for cell in cells)
-    return words if inside == size else []
+    if len(wanted) == len(cells):
+        return []
+    replaced = {word.partition("=")[0] for word in protocol.overrides}
+    if all(cell.keys() == cells[0].keys() for cell in cells) and replaced.isdisjoint(cells[0]):
+        words, size = [], 1
+        chosen = {key: dict.fromkeys(cells[index][key] for index in sorted(wanted)) for key in cells[0]}
+        for key, values in chosen.items():
+            size *= len(values)
+            if len(values) < len({cell[key] for cell in cells}):
+                words.append(f"{key}={','.join(values)}")
+        if sum(all(cell[key] in values for key, values in chosen.items()) for cell in cells) == size:
+            return words
+    return [f"+cell={','.join(str(index + 1) for index in sorted(wanted))}"]

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.protocol import Protocol, composed, differing, make_protocol, place, text_of
+from analysis.composing import composed
+from analysis.protocol import Protocol, Spec, differing, make_protocol, place, text_of, varied_keys
 from spfde_exp.config import identity
 from spfde_exp.errors import UserError
 from spfde_exp.launch.sweepfile import SweepFile, load_sweep
@@ -29,6 +30,10 @@ def infer_overrides(table: str, frame: pd.DataFrame) -> tuple[str, ...]:
         UserError: the fitting runs have several protocols, or those of one cell differ; it names the keys.
     """
     sweep = load_sweep(table)
+    if not sweep.cells:
+        return ()
+    if any(key.split(".")[0] not in PER_CELL for key in varied_keys(sweep)):
+        return _of_recipes(sweep, frame)
     paper = _shared(_base(sweep, ()))
     groups: dict[str, list[Identity]] = defaultdict(list)
     for who in frame.loc[frame["test_acc"].notna()].drop_duplicates("cell")["identity"]:
@@ -40,8 +45,9 @@ def infer_overrides(table: str, frame: pd.DataFrame) -> tuple[str, ...]:
     known = {cell.key for cell in first.cells}
     if first.paper and frame.loc[frame["test_acc"].notna(), "cell"].isin(known).any():
         return ()
-    places = {cell.place for cell in first.cells}  # the same under every protocol: the cells set them
-    fitting = [fit for runs in ranked if (fit := [who for who in runs if place(who) in places])]
+    # the same under every protocol: the cells set them
+    places = {place(cell.identity, first.setting) for cell in first.cells}
+    fitting = [fit for runs in ranked if (fit := [who for who in runs if place(who, first.setting) in places])]
     if not fitting:
         return ()
     if len(fitting) > 1:
@@ -60,7 +66,7 @@ def _exact(sweep: SweepFile, start: Protocol, runs: Sequence[Identity]) -> tuple
     """Overrides of `start` with what all `runs` have besides, such as freeze.bn=train."""
     extra: dict[str, Any] = {}
     for who in runs:
-        cell = next(cell for cell in start.cells if cell.place == place(who))
+        cell = _cell_of(start, who)
         extra |= {key: who[key] for key in differing(who, cell.identity) if key in who}
     if not extra:
         return start.overrides
@@ -70,7 +76,7 @@ def _exact(sweep: SweepFile, start: Protocol, runs: Sequence[Identity]) -> tuple
         overrides += _settings({key: value for key, value in runs[0].items() if key.startswith("dst.")})
     answer = make_protocol(sweep.id, overrides)
     for who in runs:
-        cell = next(cell for cell in answer.cells if cell.place == place(who))
+        cell = _cell_of(answer, who)
         if keys := differing(who, cell.identity):
             told = [f"{k} ({text_of(who.get(k))} and {text_of(cell.identity.get(k))})" for k in keys]
             plain = " ".join(start.overrides) or f"recipe={sweep.base['recipe']}"
@@ -79,6 +85,36 @@ def _exact(sweep: SweepFile, start: Protocol, runs: Sequence[Identity]) -> tuple
                 f"choose one protocol, by adding {plain} or {' '.join(overrides)}"
             )
     return answer.overrides
+
+
+def _cell_of(protocol: Protocol, who: Identity) -> Spec:
+    where = place(who, protocol.setting)
+    return next(cell for cell in protocol.cells if place(cell.identity, protocol.setting) == where)
+
+
+def _of_recipes(sweep: SweepFile, frame: pd.DataFrame) -> tuple[str, ...]:
+    """The recipe under which runs are cells of a table that varies more than methods: its own if any run has it."""
+    done = frame.loc[frame["test_acc"].notna()]
+    known = set(done["cell"])
+    if any(cell.key in known for cell in make_protocol(sweep.id).cells):
+        return ()
+    trained = {_data_and_batch(who) for who in done.drop_duplicates("cell")["identity"]}
+    fitting = []
+    for recipe in (f"recipe={file.stem}" for file in sorted(folder("conf").glob("recipe/*.yaml"))):
+        if _data_and_batch(identity(composed((recipe,)))) not in trained:
+            continue
+        if any(cell.key in known for cell in make_protocol(sweep.id, (recipe,)).cells):
+            fitting.append(recipe)
+    if len(fitting) > 1:
+        raise UserError(
+            f"the runs that fit {sweep.id} have {len(fitting)} protocols, which differ in recipe; "
+            f"choose one by adding {' or '.join(fitting)}"
+        )
+    return tuple(fitting)
+
+
+def _data_and_batch(who: Identity) -> tuple[Any, Any]:
+    return who["dataset.name"], who["optim.batch_size"]
 
 
 def _spell(sweep: SweepFile, who: Identity) -> tuple[str, ...]:

@@ -1,10 +1,35 @@
 """What a table looks like: a definition is one file in tables/, which says where its cells go."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-Values = Mapping[str, Any]  # a resolved configuration, flat
+from analysis.names import Name
+from analysis.protocol import Spec
+from analysis.quantities import ACCURACY, Quantity
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One number of a cell.
+
+    Attributes:
+        cell: its number in the sweep file's order.
+        quantity: what is shown of its runs.
+    """
+
+    cell: int
+    quantity: Quantity = ACCURACY
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What follows from the code alone, without a run, and what the paper prints for it."""
+
+    text: str
+    printed: str | None = None
+
+
+Item = Entry | Fact | str  # a text is part of the layout, such as an empty field
 
 
 @dataclass(frozen=True)
@@ -13,11 +38,14 @@ class Layout:
 
     Attributes:
         head: the corner, then a label per column.
-        rows: label of each row, then per column the number of a cell in the sweep file's order, or a text.
+        rows: label of each row, then an item per column.
     """
 
     head: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[int | str, ...]], ...]
+    rows: tuple[tuple[str, tuple[Item, ...]], ...]
+
+
+Arrange = Callable[[Sequence[Spec]], Layout]
 
 
 @dataclass(frozen=True)
@@ -27,36 +55,50 @@ class Definition:
     Attributes:
         id: of the table and its sweep file.
         source: where the paper has it.
-        arrange: from the cells' configurations to the layout.
+        arrange: from the cells to the layout.
+        baseline: which cell accelerations are relative to.
+        timed: whether only runs count that had a device to themselves, all the same one.
     """
 
     id: str
     source: str
-    arrange: Callable[[Sequence[Values]], Layout]
+    arrange: Arrange
+    baseline: Callable[[Spec], bool] | None = None
+    timed: bool = False
 
 
-def grid(corner: str, rows: str, row_label: str, columns: str) -> Callable[[Sequence[Values]], Layout]:
-    """A layout with a row per value of one key and a column per value of another, both ratios.
+def pivot(
+    rows: Name, columns: Name | None = None, quantities: Sequence[Quantity] = (ACCURACY,), corner: str = ""
+) -> Arrange:
+    """A layout with a row for each name of one kind and a column for each of another, in the cells' order.
 
     Args:
+        rows: name of a cell's row.
+        columns: name of its column; without, there is a column per quantity only.
+        quantities: shown side by side in every column.
         corner: what the columns are.
-        rows: configuration key.
-        row_label: text before a row's value.
-        columns: configuration key.
+
+    Raises:
+        ValueError: cells of different configurations have the same place.
     """
 
-    def arrange(cells: Sequence[Values]) -> Layout:
-        places = {(cell[rows], cell[columns]): index for index, cell in enumerate(cells)}
-        down = dict.fromkeys(row for row, _ in places)
-        across = dict.fromkeys(column for _, column in places)
-        return Layout(
-            (corner, *(percent(column) for column in across)),
-            tuple((f"{row_label} {percent(row)}", tuple(places[row, c] for c in across)) for row in down),
-        )
+    def arrange(cells: Sequence[Spec]) -> Layout:
+        places: dict[tuple[str, str], int] = {}
+        for index, cell in enumerate(cells):
+            first = places.setdefault((rows(cell), columns(cell) if columns else ""), index)
+            if cells[first].key != cell.key:
+                raise ValueError(f"cells {first + 1} and {index + 1} have the same place")
+        down, across = (list(dict.fromkeys(names)) for names in zip(*places, strict=True))
+        head = [_head(column, quantity, len(quantities)) for column in across for quantity in quantities]
+
+        def row(name: str) -> tuple[Item, ...]:
+            found = [places.get((name, column)) for column in across]
+            return tuple("" if cell is None else Entry(cell, q) for cell in found for q in quantities)
+
+        return Layout((corner, *head), tuple((name, row(name)) for name in down))
 
     return arrange
 
 
-def percent(ratio: float) -> str:
-    """0.275 as ``27.5 %``, 0 as ``None`` (as in the papers)."""
-    return f"{100 * ratio:.6g} %" if ratio else "None"
+def _head(column: str, quantity: Quantity, several: int) -> str:
+    return f"{column} {quantity.title}".strip() if several > 1 or not column else column

@@ -4,16 +4,15 @@ import csv
 import io
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
-from analysis.build import Cell, Table
+from analysis.build import Cell, Shown, Table
+from analysis.layout import Fact
 
-LEGEND = "Test accuracy in percent after the last epoch: mean ± sample standard deviation (number of seeds)."
+LEGEND = "Mean ± sample standard deviation (number of runs); accuracies are those of the test set after the last epoch."
+NOISE = "A difference with * is more than seeds explain (Welch's test, 5 % level)."
 MISSING = "—"
-NUMBERS = (
-    "mean", "std", "n", "printed", "printed_deviation", "difference",
-    "flops_reduction_freeze", "flops_reduction_sieve",
-)  # fmt: skip
+NUMBERS = ("mean", "std", "n", "printed", "printed_deviation", "difference", "p_value")
 TEX = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "%": r"\%", "&": r"\&", "_": r"\_", "#": r"\#",
     "$": r"\$",
@@ -24,37 +23,63 @@ TEX = str.maketrans({
 
 def headline(table: Table) -> str:
     """Title, source and protocol."""
+    start = f"{table.id}. {table.title} ({table.source})"
+    if not table.protocol:
+        return start
     how = "the paper's recipe" if table.paper else "not the paper's recipe"
     words = f"; {' '.join(table.overrides)}" if table.overrides else ""
-    return f"{table.id}. {table.title} ({table.source}), {how}: {table.protocol}{words}"
+    return f"{start}, {how}: {table.protocol}{words}"
 
 
 def grid(table: Table) -> list[list[str]]:
     """Header and rows as text; under the paper's recipe, printed values and differences follow each row."""
     lines = [list(table.head)]
-    for label, cells in table.rows:
-        lines.append([label, *(cell if isinstance(cell, str) else _measured(cell) for cell in cells)])
-        numbers = [cell for cell in cells if isinstance(cell, Cell)]
-        if table.paper and numbers:
-            lines.append(["printed", *(_number(cell.printed, cell.printed_deviation) for cell in numbers)])
-            differences = (cell.difference for cell in numbers)
-            lines.append(["difference", *(MISSING if d is None else f"{d:+.2f}" for d in differences)])
+    for label, row in table.rows:
+        lines.append([label, *map(shown, row)])
+        if table.paper and any(printed(item) for item in row):
+            lines.append(["printed", *map(printed, row)])
+        if table.paper and any(isinstance(item, Cell) and item.difference is not None for item in row):
+            lines.append(["difference", *map(difference, row)])
     return lines
 
 
-def _measured(cell: Cell) -> str:
-    return f"{_number(cell.mean, cell.std)} ({cell.n})" if cell.n else MISSING
+def shown(item: Shown) -> str:
+    """What stands in a field."""
+    if isinstance(item, Cell):
+        if item.mean is None:
+            return MISSING
+        number = _number(item, item.mean, item.std)
+        return number if item.n is None else f"{number} ({item.n})"
+    return item.text if isinstance(item, Fact) else item
 
 
-def _number(value: float | None, deviation: float | None) -> str:
-    if value is None:
-        return MISSING
-    return f"{value:.2f}" + (f" ± {deviation:.2f}" if deviation is not None else "")
+def printed(item: Shown) -> str:
+    """What the paper has there; empty where it has nothing."""
+    if isinstance(item, Cell):
+        return "" if item.printed is None else _number(item, item.printed, item.printed_deviation)
+    return (item.printed or "") if isinstance(item, Fact) else ""
+
+
+def difference(item: Shown) -> str:
+    """Measured less printed, marked where it is beyond noise."""
+    if not isinstance(item, Cell) or item.difference is None:
+        return ""
+    return f"{item.difference / item.quantity.unit:+.{item.quantity.digits}f}" + ("*" if item.beyond_noise else "")
+
+
+def _number(cell: Cell, value: float, deviation: float | None) -> str:
+    """In the quantity's unit; what its digits do not show, such as the FLOPs of digits, as a power of ten."""
+    unit, digits = cell.quantity.unit, cell.quantity.digits
+    form = ".2e" if 0 < abs(value / unit) < 10**-digits else f".{digits}f"
+    return f"{value / unit:{form}}" + (f" ± {deviation / unit:{form}}" if deviation is not None else "")
 
 
 def remarks(table: Table) -> list[str]:
     """Everything below the table, but the command."""
-    return [LEGEND, *table.footnotes, *table.notes]
+    cells = [item for _, row in table.rows for item in row if isinstance(item, Cell)]
+    legend = [LEGEND] if any(cell.n is not None for cell in cells) else []
+    legend += [NOISE] if any(cell.beyond_noise for cell in cells) else []
+    return [*legend, *table.footnotes, *table.notes]
 
 
 def markdown(table: Table) -> str:
@@ -85,33 +110,39 @@ def latex(table: Table) -> str:
 
 
 def as_csv(table: Table) -> str:
-    """One line per cell, numbers unrounded, empty where there is none."""
-    cells = [cell for _, row in table.rows for cell in row if isinstance(cell, Cell)]
-    settings = list(cells[0].settings)
+    """One line per number or fact, numbers unrounded and in the unit of summary.json, empty where there is none."""
+    items = [item for _, row in table.rows for item in row]
+    settings = list(dict.fromkeys(key for item in items if isinstance(item, Cell) for key in item.settings))
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["table", "row", "column", *settings, *NUMBERS, "signatures"])
+    writer.writerow(["table", "row", "column", *settings, "quantity", *NUMBERS, "fact", "signatures"])
     for label, row in table.rows:
-        for column, cell in zip(table.head[1:], row, strict=True):
-            if isinstance(cell, Cell):
-                values = [getattr(cell, name) for name in NUMBERS]
-                where = [table.id, label, column, *(cell.settings[key] for key in settings)]
-                writer.writerow([*where, *values, " ".join(cell.signatures)])
+        for column, item in zip(table.head[1:], row, strict=True):
+            where = [table.id, label, column]
+            if isinstance(item, Cell):
+                values = [item.settings.get(key, "") for key in settings]
+                values += [item.quantity.name, *(getattr(item, name) for name in NUMBERS)]
+                writer.writerow([*where, *values, "", " ".join(item.signatures)])
+            elif isinstance(item, Fact):
+                blank = dict.fromkeys(NUMBERS, "") | {"printed": item.printed or ""}
+                writer.writerow([*where, *[""] * len(settings), "", *blank.values(), item.text, ""])
     return file.getvalue()
 
 
 def as_json(table: Table) -> str:
     """The whole table; null where there is no number."""
-    tree = asdict(table)
-    tree["rows"] = [
-        {"label": label, "cells": [cell if isinstance(cell, str) else _tree(cell) for cell in row]}
-        for label, row in table.rows
-    ]
+    tree = asdict(replace(table, rows=()))
+    tree["rows"] = [{"label": label, "cells": [_tree(item) for item in row]} for label, row in table.rows]
     return json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _tree(cell: Cell) -> dict[str, object]:
-    return asdict(cell) | {"difference": cell.difference}
+def _tree(item: Shown) -> object:
+    if isinstance(item, str):
+        return item
+    if isinstance(item, Fact):
+        return asdict(item)
+    answer = {name: getattr(item, name) for name in ("settings", *NUMBERS, "beyond_noise", "signatures")}
+    return {"quantity": item.quantity.name, "unit": item.quantity.unit, **answer}
 
 
 WRITERS: dict[str, Callable[[Table], str]] = {

@@ -20,10 +20,15 @@ from spfde_exp.store import RunFolder
 
 @dataclass(frozen=True)
 class Row:
-    """One setting: its label and the summaries of its runs by seed."""
+    """One setting: the sweep file's overrides and the summaries of its runs by seed."""
 
-    label: str
+    cell: dict[str, str]
     summaries: dict[int, dict[str, Any]]
+
+    @property
+    def label(self) -> str:
+        """``method=mest_ems sparsity=0.9``."""
+        return " ".join(f"{key}={value}" for key, value in self.cell.items())
 
     def column(self, key: str) -> list[float]:
         """A key of the summaries, by ascending seed."""
@@ -40,7 +45,7 @@ def read(runs: Path, sweep_id: str) -> list[Row]:
             folder = RunFolder(runs / signature(replace(config, seed=seed)))
             if (summary := folder.summary()) is not None:
                 summaries[seed] = summary
-        rows.append(Row(" ".join(f"{key}={value}" for key, value in cell.items()), summaries))
+        rows.append(Row(cell, summaries))
     return rows
 
 
@@ -78,14 +83,21 @@ def differences(rows: list[Row]) -> list[str]:
     for before, after in itertools.pairwise(rows):
         seeds = sorted(before.summaries.keys() & after.summaries.keys())
         if len(seeds) > 1:
-            pairs = [after.summaries[s]["test_acc"] - before.summaries[s]["test_acc"] for s in seeds]
-            half = stats.t.ppf(0.975, len(pairs) - 1) * stdev(pairs) / len(pairs) ** 0.5
-            low, high = mean(pairs) - half, mean(pairs) + half
+            middle, half = paired(after, before)
             lines.append(
-                f"`{after.label}` less `{before.label}`: {mean(pairs):+.2f} points, "
-                f"95 % interval {low:+.2f} to {high:+.2f} ({len(pairs)} pairs)"
+                f"`{after.label}` less `{before.label}`: {middle:+.2f} points, "
+                f"95 % interval {middle - half:+.2f} to {middle + half:+.2f} ({len(seeds)} pairs)"
             )
     return lines
+
+
+def paired(row: Row, other: Row) -> tuple[float, float]:
+    """Mean over common seeds of `row`'s accuracy less `other`'s, and half its 95 % t-interval (nan for one seed)."""
+    seeds = sorted(row.summaries.keys() & other.summaries.keys())
+    pairs = [row.summaries[s]["test_acc"] - other.summaries[s]["test_acc"] for s in seeds]
+    if len(pairs) < 2:
+        return mean(pairs), float("nan")
+    return mean(pairs), float(stats.t.ppf(0.975, len(pairs) - 1)) * stdev(pairs) / len(pairs) ** 0.5
 
 
 def main() -> None:

@@ -1,9 +1,10 @@
 """SpFDE Table A9: data sieving alone."""
 
-from analysis.layout import Definition, grid
+from analysis.layout import Definition, pivot
+from analysis.names import ratio
 
 TABLE = Definition(
     id="A9",
     source="SpFDE Table A9",
-    arrange=grid("FLOPs reduction", rows="sparsity.target", row_label="sparsity", columns="sieve.ratio"),
+    arrange=pivot(ratio("sparsity.target", "sparsity"), ratio("sieve.ratio"), corner="FLOPs reduction"),
 )

@@ -9,9 +9,13 @@ from spfde_exp.errors import UserError
 
 
 def table_ids() -> list[str]:
-    """All ids, numbers in order."""
-    names = (module.name for module in iter_modules(__path__))
-    return sorted(names, key=lambda name: [int(t) if t.isdigit() else t for t in re.split(r"(\d+)", name)])
+    """All ids, in the papers' order: SpFDE's text, its appendix, MEST; A2 before A10."""
+    return sorted((module.name for module in iter_modules(__path__)), key=_in_paper)
+
+
+def _in_paper(name: str) -> tuple[int, list[str | int]]:
+    parts: list[str | int] = [int(text) if text.isdigit() else text for text in re.split(r"(\d+)", name)]
+    return "TAM".find(name[0]) % 4, parts  # others last
 
 
 def find_table(name: str) -> Definition:

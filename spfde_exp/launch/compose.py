@@ -37,7 +37,7 @@ def compose_jobs(
     Raises:
         UserError, HydraException, OmegaConfBaseException: the same as that, for the first job that is wrong.
     """
-    composer = _Composer(config_loader, master_config)
+    composer = Composer(config_loader, master_config)
     answers: list[Config | Unavailable] = []
     for overrides in map(list, job_overrides):
         missing = unavailable(overrides, config_loader) if sweep_files(overrides) else []
@@ -69,7 +69,9 @@ class _Base:
     linked: bool
 
 
-class _Composer:
+class Composer:
+    """Configurations of jobs, one by one."""
+
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
         self.loader, self.master = loader, master
         self.parser = OverridesParser.create()
@@ -79,6 +81,7 @@ class _Composer:
         self._bases: dict[tuple[str, ...], _Base | None] = {}
 
     def config(self, overrides: list[str]) -> Config:
+        """What `resolve(loader.load_sweep_config(master, overrides))` gives."""
         plain = self._fill_in(overrides) if self.simple else None
         return resolve(self.loader.load_sweep_config(self.master, overrides) if plain is None else plain)
 

@@ -34,7 +34,9 @@ def runs(protocol, chosen):
     return answer
 
 
-@given(st.sampled_from(["A8", "A9", "A10"]), st.sampled_from([(), ("recipe=digits", "epochs=20")]), st.data())
+@given(
+    st.sampled_from(["A8", "A10", "T2", "M1", "MK1"]), st.sampled_from([(), ("recipe=digits", "epochs=20")]), st.data()
+)
 def test_it_covers_what_is_missing_and_stays_in_the_table(table, overrides, data):
     protocol = make(table, overrides)
     everything = [(cell, seed) for cell in range(len(protocol.sweep.cells)) for seed in protocol.seeds]
@@ -60,7 +62,13 @@ def test_listed_cells_are_narrowed_only_to_cells_of_the_list():
     one = command(make("A10"), {(1, 0)}, "runs")
     assert one.endswith("+sweep=A10 freeze=0.275 sieve=none seed=0")
     # freeze=0.15,0.2 sieve=0.15,0.2 would also train 15 % + 20 %, which is no cell
-    assert command(make("A10"), {(0, 0), (3, 0)}, "runs").endswith("+sweep=A10 seed=0")
+    assert command(make("A10"), {(0, 0), (3, 0)}, "runs").endswith("+sweep=A10 +cell=1,4 seed=0")
+
+
+def test_cells_that_set_different_things_are_asked_for_by_number():
+    text = command(make("T2", ["recipe=digits"]), {(0, 0), (29, 0)}, "runs")
+    assert text.endswith("+sweep=T2 recipe=digits +cell=1,30 seed=0")
+    assert any({"recipe=digits", "method=lth", "sparsity=0.9"} <= job for job in jobs(text))
 
 
 def test_seeds_asked_for_beside_the_files_are_kept():

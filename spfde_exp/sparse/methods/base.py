@@ -45,6 +45,7 @@ class Method:
 
     Attributes:
         name: what `method=` takes.
+        title: what papers call it.
         reference: the paper it comes from.
         sparse: whether anything is masked.
         dynamic: whether masks change during training.
@@ -59,6 +60,7 @@ class Method:
     """
 
     name: ClassVar[str]
+    title: ClassVar[str]
     reference: ClassVar[str]
     sparse: ClassVar[bool] = True
     dynamic: ClassVar[bool] = False

@@ -23,6 +23,7 @@ class Deepr(Rewiring):
     """
 
     name = "deepr"
+    title = "DeepR"
     reference = "Bellec et al., Deep Rewiring, ICLR 2018"
     reads = ("init", "temperature", "phases", "l1", "until")
 

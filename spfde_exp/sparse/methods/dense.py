@@ -7,6 +7,7 @@ class Dense(Method):
     """Every weight is trained."""
 
     name = "dense"
+    title = "Dense"
     reference = "the network without sparsity"
     sparse = False
     schemes = ()

@@ -21,6 +21,7 @@ class Dsr(Rewiring):
     """
 
     name = "dsr"
+    title = "DSR"
     reference = "Mostafa & Wang, DSR, ICML 2019"
     reads = ("init", "drop", "every_steps", "phases", "until", "threshold")
     own_densities = True

@@ -24,6 +24,7 @@ class Lth(Ranked):
     """
 
     name = "lth"
+    title = "LTH"
     reference = "Frankle & Carbin, ICLR 2019; rewinding: Frankle et al., ICML 2020"
     reads = ("drop", "rewind_epochs")
 

@@ -19,6 +19,7 @@ class Mest(Method):
     """
 
     name = "mest"
+    title = "MEST (vanilla)"
     reference = "Yuan et al., MEST, NeurIPS 2021"
     dynamic = True
     uses_dst = True

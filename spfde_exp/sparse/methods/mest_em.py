@@ -7,4 +7,5 @@ class MestEM(Mest):
     """Vanilla MEST with a mutation ratio that halves at the milestones."""
 
     name = "mest_em"
+    title = "MEST+EM"
     decay = 0.5

@@ -14,6 +14,7 @@ class MestEMS(MestEM):
     """
 
     name = "mest_ems"
+    title = "MEST+EM&S"
 
     @classmethod
     def mutation_ratio(cls, target: float, p: Any) -> float:

@@ -43,6 +43,7 @@ class Snip(Ranked):
     """Weights whose removal would change the loss most, on a few examples."""
 
     name = "snip"
+    title = "SNIP"
     reference = "Lee et al., SNIP, ICLR 2019"
     reads = ("examples",)
 
@@ -58,6 +59,7 @@ class Grasp(Ranked):
     """Weights whose removal would reduce the gradient flow, on `rounds` samples of `per_class` examples a class."""
 
     name = "grasp"
+    title = "GraSP"
     reference = "Wang et al., GraSP, ICLR 2020"
     reads = ("per_class", "rounds", "temperature")
 
@@ -76,6 +78,7 @@ class Synflow(Ranked):
     """Weights that carry the flow through the network, found in `rounds` without data."""
 
     name = "synflow"
+    title = "SynFlow"
     reference = "Tanaka et al., SynFlow, NeurIPS 2020"
     reads = ("rounds",)
 

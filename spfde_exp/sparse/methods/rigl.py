@@ -20,6 +20,7 @@ class Rigl(Rewiring):
     """
 
     name = "rigl"
+    title = "RigL"
     reference = "Evci et al., RigL, ICML 2020"
     dense_gradients = True
     reads = ("init", "drop", "decay", "every_steps", "until")
@@ -53,6 +54,7 @@ class RiglItop(Rigl):
     """
 
     name = "rigl_itop"
+    title = "RigL-ITOP"
     reference = "Liu et al., In-Time Over-Parameterization, ICML 2021"
     least = 0.005
 

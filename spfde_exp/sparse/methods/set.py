@@ -13,6 +13,7 @@ class Set(Rewiring):
     """
 
     name = "set"
+    title = "SET"
     reference = "Mocanu et al., SET, Nature Communications 2018"
 
     def start_epoch(self, epoch: int, layers: Sequence[str]) -> None:

@@ -26,6 +26,7 @@ class Snfs(Rewiring):
     """
 
     name = "snfs"
+    title = "SNFS"
     reference = "Dettmers & Zettlemoyer, SNFS, 2019"
     own_densities = True
     dense_gradients = True

@@ -7,6 +7,7 @@ class Static(Method):
     """The mask is drawn before training and never changes."""
 
     name = "static"
+    title = "Static"
     reference = 'the baseline of Evci et al., ICML 2020 ("static")'
     reads = ("init",)
     schemes = ()

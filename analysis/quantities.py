@@ -1,0 +1,74 @@
+"""What a field of a table can show of a run, in the unit of summary.json, and in the one that is printed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:  # listing tables loads no pandas
+    import pandas as pd
+
+Read: TypeAlias = Callable[["pd.DataFrame", "pd.DataFrame"], "pd.Series"]  # of a cell's runs and of the baseline's
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number of a run.
+
+    Attributes:
+        name: as in the column `quantity` of the printed values.
+        title: over a column.
+        unit: a shown value is that much.
+        digits: decimals shown.
+        read: from the runs of a cell, and those of the table's baseline, to a value each; the column of that name
+            where it is None.
+    """
+
+    name: str
+    title: str
+    unit: float = 1
+    digits: int = 2
+    read: Read | None = None
+
+    def of(self, runs: "pd.DataFrame", baseline: "pd.DataFrame") -> list[float]:
+        """The value of each of `runs` that has one."""
+        values = _column(runs, self.name) if self.read is None else self.read(runs, baseline)
+        return [float(value) for value in values.dropna()]
+
+
+def _column(runs: "pd.DataFrame", name: str) -> "pd.Series":
+    """A column as numbers, missing where no run has it."""
+    return runs.reindex(columns=[name])[name].astype(float)
+
+
+def _seconds(runs: "pd.DataFrame") -> "pd.Series":
+    return _column(runs, "epoch_time_mean_s")
+
+
+def _accelerated(runs: "pd.DataFrame", baseline: "pd.DataFrame") -> "pd.Series":
+    """Share of the baseline's seconds that is saved, as in SpFDE Tables A11 and A12."""
+    return 1 - _seconds(runs) / _seconds(baseline).mean()
+
+
+def _per_reduction(runs: "pd.DataFrame", baseline: "pd.DataFrame") -> "pd.Series":
+    saved = _column(runs, "flops_reduction_total")
+    return _accelerated(runs, baseline) / saved.where(saved > 0)
+
+
+def _per_iteration(runs: "pd.DataFrame", baseline: "pd.DataFrame") -> "pd.Series":
+    return _seconds(runs) / _column(runs, "steps_per_epoch")
+
+
+ACCURACY = Quantity("test_acc", "accuracy %")
+FLOPS_E15 = Quantity("train_flops_paper", "FLOPs e15", 1e15)
+FLOPS_E18 = Quantity("train_flops_paper", "training FLOPs e18", 1e18)
+INFERENCE_E9 = Quantity("inference_flops", "inference FLOPs e9", 1e9)
+REDUCTION = Quantity("flops_reduction_total", "FLOPs reduction %", 0.01)
+FREEZE_REDUCTION = Quantity("flops_reduction_freeze", "FLOPs reduction %", 0.01)
+T_FREEZE = Quantity("t_freeze", "first freezing epoch", digits=0)
+EPOCH_TIME = Quantity("epoch_time_mean_s", "epoch time s")
+ACCELERATION = Quantity("acceleration", "acceleration %", 0.01, read=_accelerated)
+PER_REDUCTION = Quantity("acceleration_per_reduction", "acceleration / FLOPs reduction", read=_per_reduction)
+ITERATION_TIME = Quantity("iteration_time_s", "training time s/iteration", digits=4, read=_per_iteration)
+FLOPS_E15_OF_MACS = Quantity("train_flops_paper", "train FLOPs e15, one per multiply-accumulate", 2e15)
+PARAMETERS = Quantity("params_active", "parameters e6", 1e6)
+MEMORY_MB = Quantity("memory_mest_bytes", "weights, gradients and indices MB", 1e6)

@@ -1,0 +1,41 @@
+"""Which runs' seconds can be compared: those that had a device to themselves, and all the same one."""
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from analysis.protocol import Spec
+
+
+def comparable(
+    used: pd.DataFrame, cells: Sequence[Spec], is_baseline: Callable[[Spec], bool]
+) -> tuple[pd.DataFrame, list[str]]:
+    """The runs whose epoch times a table may compare, and what was left out.
+
+    The device is the baseline's; with baselines on several, the one that most cells were run on.
+
+    Args:
+        used: finished runs.
+        cells: of the table.
+        is_baseline: which cell the others are compared with.
+    """
+    mine = used[used["cell"].isin({cell.key for cell in cells})]
+    alone = mine[mine["runs_per_device"].isna() | (mine["runs_per_device"] == 1)]
+    notes = []
+    if packed := len(mine) - len(alone):
+        notes.append(f"left out: {_runs(packed)} that shared the device with others, so that times mean little")
+    baselines = {cell.key for cell in cells if is_baseline(cell)}
+    devices = alone.assign(machine=list(zip(alone["device"], alone["threads"], strict=True)))
+    there = set(devices.loc[devices["cell"].isin(baselines), "machine"])
+    counts = devices[devices["machine"].isin(there)].groupby("machine")["cell"].nunique()
+    if counts.empty:
+        return alone.iloc[:0], notes
+    chosen = counts.sort_values(kind="stable").index[-1]
+    kept = alone[[machine == chosen for machine in devices["machine"]]]
+    if others := len(alone) - len(kept):
+        notes.append(f"left out: {_runs(others)} on other devices than {chosen[0]} with {chosen[1]:g} threads")
+    return kept, notes
+
+
+def _runs(count: int) -> str:
+    return f"{count} run" if count == 1 else f"{count} runs"
