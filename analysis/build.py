@@ -77,6 +77,7 @@ class Table:
         paper: whether that is the paper's recipe; only then are there printed values.
         head: the corner, then a label per column.
         rows: label, then cells, facts or texts.
+        groups: what neighbouring columns have in common, per column, with which their labels begin; empty for none.
         runs: how many of its runs are there, and how many it has.
         notes: what is missing or left out, and why.
         footnotes: what is known to be inconsistent in the paper.
@@ -91,6 +92,7 @@ class Table:
     paper: bool
     head: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Shown, ...]], ...]
+    groups: tuple[str, ...]
     runs: tuple[int, int]
     notes: tuple[str, ...]
     footnotes: tuple[str, ...]
@@ -136,6 +138,7 @@ def fill(definition: Definition, frame: pd.DataFrame, arguments: Sequence[str] =
         paper=protocol.paper,
         head=layout.head,
         rows=tuple((label, tuple(map(shown, row))) for label, row in layout.rows),
+        groups=layout.groups,
         runs=found.counts,
         notes=found.notes,
         footnotes=tuple(footnotes(definition.id)) if protocol.paper else (),

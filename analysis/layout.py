@@ -39,10 +39,12 @@ class Layout:
     Attributes:
         head: the corner, then a label per column.
         rows: label of each row, then an item per column.
+        groups: what neighbouring columns have in common, per column, with which their labels begin; empty for none.
     """
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Item, ...]], ...]
+    groups: tuple[str, ...] = ()
 
 
 Arrange = Callable[[Sequence[Spec]], Layout]
@@ -68,7 +70,11 @@ class Definition:
 
 
 def pivot(
-    rows: Name, columns: Name | None = None, quantities: Sequence[Quantity] = (ACCURACY,), corner: str = ""
+    rows: Name,
+    columns: Name | None = None,
+    quantities: Sequence[Quantity] = (ACCURACY,),
+    corner: str = "",
+    over: Name | None = None,
 ) -> Arrange:
     """A layout with a row for each name of one kind and a column for each of another, in the cells' order.
 
@@ -77,28 +83,36 @@ def pivot(
         columns: name of its column; without, there is a column per quantity only.
         quantities: shown side by side in every column.
         corner: what the columns are.
+        over: what neighbouring columns have in common.
 
     Raises:
         ValueError: cells of different configurations have the same place.
     """
 
     def arrange(cells: Sequence[Spec]) -> Layout:
-        places: dict[tuple[str, str], int] = {}
+        places: dict[tuple[str, tuple[str, str]], int] = {}
         for index, cell in enumerate(cells):
-            first = places.setdefault((rows(cell), columns(cell) if columns else ""), index)
+            column = (over(cell) if over else "", columns(cell) if columns else "")
+            first = places.setdefault((rows(cell), column), index)
             if cells[first].key != cell.key:
                 raise ValueError(f"cells {first + 1} and {index + 1} have the same place")
-        down, across = (list(dict.fromkeys(names)) for names in zip(*places, strict=True))
-        head = [_head(column, quantity, len(quantities)) for column in across for quantity in quantities]
+        down = list(dict.fromkeys(name for name, _ in places))
+        seen = list(dict.fromkeys(column for _, column in places))
+        across = [column for name in dict.fromkeys(group for group, _ in seen) for column in seen if column[0] == name]
+        several = len(quantities) > 1
+        groups, head = [], []
+        for group, name in across:
+            for quantity in quantities:
+                groups.append(f"{group} {name}".strip() if several else group)
+                head.append(
+                    f"{group} {name} {quantity.title if several or not name else ''}".strip().replace("  ", " ")
+                )
 
         def row(name: str) -> tuple[Item, ...]:
             found = [places.get((name, column)) for column in across]
             return tuple("" if cell is None else Entry(cell, q) for cell in found for q in quantities)
 
-        return Layout((corner, *head), tuple((name, row(name)) for name in down))
+        grouped = tuple(groups) if any(groups) else ()
+        return Layout((corner, *head), tuple((name, row(name)) for name in down), grouped)
 
     return arrange
-
-
-def _head(column: str, quantity: Quantity, several: int) -> str:
-    return f"{column} {quantity.title}".strip() if several > 1 or not column else column

@@ -6,5 +6,5 @@ from analysis.names import dataset, sparsity, system
 TABLE = Definition(
     id="M1",
     source="MEST Table 1",
-    arrange=pivot(system, lambda cell: f"{dataset(cell)}, {sparsity(cell)}", corner="Method"),
+    arrange=pivot(system, sparsity, corner="Method", over=dataset),
 )

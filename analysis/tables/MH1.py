@@ -6,5 +6,5 @@ from analysis.names import dataset, sparsity, system
 TABLE = Definition(
     id="MH1",
     source="MEST Table H.1",
-    arrange=pivot(system, lambda cell: f"{dataset(cell)}, {sparsity(cell)}", corner="Method"),
+    arrange=pivot(system, sparsity, corner="Method", over=dataset),
 )

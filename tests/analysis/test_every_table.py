@@ -97,9 +97,9 @@ def test_one_recipe_for_all_rows(tmp_path, plant):
     plant("M1", "recipe=digits", cells=[0, 2], seeds=(0,))
     table = build(find_table("M1"), [tmp_path / "runs"])
     assert table.overrides == ("recipe=digits",) and not table.paper
-    assert table.head == ("Method", "digits, dense", "digits, 90 %", "digits, 95 %", "digits, 98 %")
-    assert accuracies(table)["Dense", "digits, dense"] == 50
-    assert accuracies(table)["LTH", "digits, 90 %"] == 53
+    assert table.head == ("Method", "digits dense", "digits 90 %", "digits 95 %", "digits 98 %")
+    assert accuracies(table)["Dense", "digits dense"] == 50
+    assert accuracies(table)["LTH", "digits 90 %"] == 53
     assert table.runs == (2, 28 * 3)
 
 
