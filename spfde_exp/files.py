@@ -10,12 +10,12 @@ from typing import Any
 from spfde_exp.errors import UserError
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Replace `path` by `text`: readers see the old file or the new one, never a part."""
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Replace `path` by `content`: readers see the old file or the new one, never a part."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
