@@ -52,6 +52,7 @@ class MethodConfig:
     l1: float | None = None
     examples: int | None = None
     per_class: int | None = None
+    samples: int | None = None
     rounds: int | None = None
     rewind_epochs: int | None = None
 
@@ -220,6 +221,7 @@ BOUNDS: dict[str, tuple[str, Any]] = {
     "method.l1": ("a number from 0", lambda v: v is None or v >= 0),
     "method.examples": ("a whole number above 0", lambda v: v is None or v > 0),
     "method.per_class": ("a whole number above 0", lambda v: v is None or v > 0),
+    "method.samples": ("a whole number above 0", lambda v: v is None or v > 0),
     "method.rounds": ("a whole number above 0", lambda v: v is None or v > 0),
     "method.rewind_epochs": ("a whole number from 0", lambda v: v is None or v >= 0),
     "sparsity.target": ("a number from 0 up to, not including, 1", lambda v: 0 <= v < 1),

@@ -16,6 +16,7 @@ from spfde_exp.config import compose, explain, flatten, identity, resolve, signa
 from spfde_exp.errors import UserError
 from spfde_exp.options import folder
 from spfde_exp.schema import Config
+from spfde_exp.sparse.methods import METHODS
 
 EQUAL = [
     (["freeze=0.15"], ["freeze.target=0.15"]),
@@ -205,3 +206,28 @@ NEEDS = {
 @pytest.mark.parametrize("option", options())
 def test_every_option_composes(option):
     assert signature(compose([option, *([NEEDS[option]] if option in NEEDS else [])]))
+
+
+# recipe -> method keys that it sets, and for whom: its header says so
+OF_METHODS = {
+    "grasp_cifar100": {"grasp": {"per_class": 5, "samples": 2}},
+    "imagenet": dict.fromkeys(["mest", "mest_em", "mest_ems"], {"importance_lambda": 0.001}),
+    "mest_cifar10": dict.fromkeys(["mest", "mest_em", "mest_ems"], {"importance_lambda": 0.01}),
+    "mest_cifar100": dict.fromkeys(["mest", "mest_em", "mest_ems"], {"importance_lambda": 0.01}),
+    "mest_imagenet": dict.fromkeys(["mest", "mest_em", "mest_ems"], {"importance_lambda": 0.001}),
+}
+
+
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in (folder("conf") / "recipe").glob("*.yaml")))
+def test_recipes_leave_the_keys_of_other_methods_alone(recipe):
+    """A recipe's keys win over the method's: those that a method reads are meant for it."""
+    given = OmegaConf.load(folder("conf") / "recipe" / f"{recipe}.yaml").get("method", {})
+    for name, method in METHODS.items():
+        read = {key: value for key, value in given.items() if key in method.reads}
+        assert read == OF_METHODS.get(recipe, {}).get(name, {})
+
+
+def test_the_sample_of_grasp_is_no_round_of_synflow():
+    synflow, grasp = (compose(["recipe=grasp_cifar100", f"method={name}"]).method for name in ("synflow", "grasp"))
+    assert (synflow.rounds, synflow.per_class, synflow.samples) == (100, None, None)
+    assert (grasp.rounds, grasp.per_class, grasp.samples) == (None, 5, 2)

@@ -56,20 +56,20 @@ class Snip(Ranked):
 
 
 class Grasp(Ranked):
-    """Weights whose removal would reduce the gradient flow, on `rounds` samples of `per_class` examples a class."""
+    """Weights whose removal would reduce the gradient flow, on `samples` of `per_class` examples a class."""
 
     name = "grasp"
     title = "GraSP"
     reference = "Wang et al., GraSP, ICLR 2020"
-    reads = ("per_class", "rounds", "temperature")
+    reads = ("per_class", "samples", "temperature")
 
     def scores(self, model: "nn.Module", examples: "Examples") -> "dict[str, Tensor]":
         from spfde_exp.sparse.saliency import balanced_examples, grasp
 
-        assert self.config.per_class is not None and self.config.rounds is not None
+        assert self.config.per_class is not None and self.config.samples is not None
         batches = [
             balanced_examples(examples, self.config.per_class, self.generator("saliency", index))
-            for index in range(self.config.rounds)
+            for index in range(self.config.samples)
         ]
         return grasp(model, list(self.masks.kept), batches, self.config.temperature)
 
