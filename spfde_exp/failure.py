@@ -17,7 +17,7 @@ RETRIED = (OUT_OF_MEMORY, TIME_LIMIT, CRASH, LOST_NODE)
 
 
 class NanLoss(UserError):
-    """The training loss is not finite."""
+    """The training loss is not finite, or a weight or gradient that is ranked is not a number."""
 
 
 class Stopped(KeyboardInterrupt):

@@ -96,7 +96,9 @@ def _plan(config: Config, model: Profile) -> RunPlan:
     shapes = {layer.name: layer.shape for layer in model.layers if layer.name in prunable}
     units = layouts(shapes, sparsity.scheme, sparsity.block)
     distribution = Distribution(units, sparsity.target, sparsity.distribution, sparsity.explicit)
-    if not method.ranks_globally:
+    if method.ranks_globally:
+        distribution.check_total()
+    else:
         distribution.check(sparsity.tolerance)
     freeze, name = config.freeze, config.model.name
     density = tuple(1 - s for s in schedule.trained) if freeze.accounting == "trained" else None

@@ -86,6 +86,19 @@ class Distribution:
         """Weights of all layers that stay at the overall `sparsity`."""
         return sum(self.weights(name, sparsity) for name in self.layouts)
 
+    def check_total(self) -> None:
+        """Whether any weight stays at the target.
+
+        Raises:
+            UserError: none does.
+        """
+        if self.layouts and self.total(self.target) == 0:
+            weights = sum(layout.weights for layout in self.layouts.values())
+            raise UserError(
+                f"sparsity={self.target:g} leaves none of the {weights} prunable weights; choose a lower sparsity or a "
+                "wider model"
+            )
+
     def check(self, tolerance: float = TOLERANCE) -> None:
         """Whether the layers can hold the target.
 

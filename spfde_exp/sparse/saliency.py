@@ -4,6 +4,7 @@ All work on a copy of the network, so that its weights, gradients and batch norm
 without masks: every weight exists when it is scored.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import Protocol
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from spfde_exp.errors import UserError
 from spfde_exp.sparse.layers import weight_layers
 from spfde_exp.sparse.ranking import top
 
@@ -108,6 +110,9 @@ def synflow(
     R is the sum of the outputs of the network of absolute weights, on one image of ones of `shape` (C, H, W); before
     round k (of `rounds`) the best density^((k - 1) / rounds) of the weights are kept, over all `layers` together.
     Needs no data. Double precision, as R overflows fp32 in deep networks; batch norm uses its running statistics.
+
+    Raises:
+        UserError: R depends on no weight, so that there is nothing to rank by.
     """
     net = deepcopy(model).double().eval()
     with torch.no_grad():
@@ -130,6 +135,13 @@ def synflow(
             name: (weight * gradient).detach().abs().masked_fill(~kept[name], -1.0)
             for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
         }
+        total = sum(float(score[kept[name]].sum()) for name, score in scores.items())
+        if not 0 < total < math.inf:
+            raise UserError(
+                f"SynFlow's scores add up to {total:g} in round {index + 1} of {rounds}, by which nothing can be ranked: "
+                "activations saturate (ReLU6), or no flow is left, or too much; choose another method or model, or a "
+                "lower sparsity"
+            )
     return scores
 
 

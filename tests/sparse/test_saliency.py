@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from spfde_exp.errors import UserError
 from spfde_exp.sparse import saliency
 from spfde_exp.sparse.saliency import balanced_examples, best, grasp, random_examples, snip, synflow
 
@@ -232,6 +233,17 @@ def test_synflow_of_a_deep_network_does_not_overflow() -> None:
             layer.weight.fill_(3.0)  # 192^40 is beyond fp32
     scores = synflow(model, ["1", "20", "41"], (1, 2, 2), 0.1, rounds=2)
     assert all(score.isfinite().all() for score in scores.values())
+
+
+def test_synflow_through_saturated_activations_is_refused() -> None:
+    """ReLU6 cuts off the flow of ones through absolute weights, and its derivative is 0 there."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(9, 20), nn.ReLU6(), nn.Linear(20, 20), nn.ReLU6(), nn.Linear(20, 3))
+    with torch.no_grad():
+        for layer in (1, 3):
+            model[layer].weight.fill_(1.0)
+    with pytest.raises(UserError, match=r"add up to 0 in round 1 of 100, .*ReLU6.*choose another method") as error:
+        synflow(model, ["1", "3"], (1, 3, 3), 0.1)
+    assert "\n" not in str(error.value)
 
 
 # -- all three

@@ -3,6 +3,7 @@
 import logging
 from typing import TYPE_CHECKING
 
+from spfde_exp.errors import UserError
 from spfde_exp.sparse.methods.base import Method
 
 if TYPE_CHECKING:
@@ -29,14 +30,32 @@ class Ranked(Method):
             self.masks.replace(layer, mask)
 
     def best_masks(self, scores: "dict[str, Tensor]") -> "dict[str, Tensor]":
-        """Masks of as many of the best weights as the target leaves; warns where that empties a layer."""
+        """Masks of as many of the best weights as the target leaves; warns where that empties a layer.
+
+        Raises:
+            UserError: the scores tell no weight from another, or one is not finite.
+        """
         from spfde_exp.sparse.saliency import best
 
+        self._check(scores)
         masks = best(scores, self.masks.distribution.total(self.plan.target))
         empty = [layer for layer, mask in masks.items() if not bool(mask.any())]
         if empty:
             log.warning("%s leaves no weight in %d layers: %s", self.name, len(empty), ", ".join(empty))
         return masks
+
+    def _check(self, scores: "dict[str, Tensor]") -> None:
+        if not all(bool(score.isfinite().all()) for score in scores.values()):
+            raise UserError(
+                f"method={self.name} gives scores that are not finite, by which nothing can be ranked; choose another "
+                "method or model, or look at the data"
+            )
+        highest, lowest = (max(float(s.max()) for s in scores.values()), min(float(s.min()) for s in scores.values()))
+        if highest == lowest:
+            raise UserError(
+                f"method={self.name} gives every weight the same score, {highest:g}, by which nothing can be ranked; "
+                "choose another method or model"
+            )
 
 
 class Snip(Ranked):
