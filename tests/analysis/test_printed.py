@@ -1,60 +1,81 @@
-"""The printed values against the papers' own prose and against the sweep files."""
+"""The files of printed values, and how a value is found."""
+
+import math
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
-from analysis.papers import find_printed, footnotes, printed_values
-from spfde_exp.launch.sweepfile import load_sweep
+from analysis.papers import FIXED, FOLDER, find_printed, footnotes, printed_values
+from spfde_exp.config import compose, flatten
+from spfde_exp.launch.sweepfile import sweep_names
 
-KEYS = ("sparsity.target", "freeze.target", "sieve.ratio")
-
-
-def printed(table, *values):
-    return find_printed(table, "cifar100", dict(zip(KEYS, values, strict=True)))[0]
-
-
-def drop(table, sparsity, freeze, sieve):
-    return round(printed(table, sparsity, freeze, sieve) - printed(table, sparsity, 0, 0), 2)
+SPFDE = [f"T{number}" for number in (1, 2, 3)] + [f"A{number}" for number in range(1, 13)]
+MEST = ["M1", "M2", "MA1", "MG1", "MH1", "MH2", "MI1", "MI2", "MK1", "ML1"]
+TABLES = [*SPFDE, *MEST]
+ROWS = [(table, row) for table in TABLES for row in printed_values(table)]
+PAGE = (Path(__file__).parents[2] / "docs" / "printed.md").read_text(encoding="utf-8")
 
 
-def test_a8_agrees_with_the_text():
-    """Appendix E: 20 % freezing costs 0.01 at 90 % and 0.21 at 60 %; up to 15 % costs nothing."""
-    assert (drop("A8", 0.9, 0.2, 0), drop("A8", 0.6, 0.2, 0)) == (-0.01, -0.21)
-    assert all(drop("A8", s, f, 0) >= 0 for s in (0.6, 0.9) for f in (0.1, 0.15))
+# -- files
 
 
-def test_a9_agrees_with_the_footnote_not_with_the_text():
-    """Appendix E gives -0.19 and -0.31 for 20 % sieving; the table has them at 25 %."""
-    assert (drop("A9", 0.9, 0, 0.25), drop("A9", 0.6, 0, 0.25)) == (-0.19, -0.31)
-    assert (drop("A9", 0.9, 0, 0.2), drop("A9", 0.6, 0, 0.2)) == (0.03, -0.09)
-    assert any("+0.03 and -0.09" in text for text in footnotes("A9"))
+def test_every_table_has_a_file_and_every_file_a_table():
+    assert sorted(path.stem for path in FOLDER.glob("*.csv")) == sorted([*TABLES, "footnotes"])
 
 
-def test_sieving_is_better_than_freezing_from_30_percent_on():
-    """Appendix E, third observation."""
-    assert all(printed("A9", s, 0, x) > printed("A8", s, x, 0) for s in (0.6, 0.9) for x in (0.3, 0.325, 0.35))
+def test_columns_are_the_fixed_ones_and_keys_of_a_configuration():
+    known = set(flatten(asdict(compose([]))))
+    for table, row in ROWS:
+        assert set(FIXED) <= set(row) <= {*FIXED, *known}
+        assert row["table"] == table and row["paper"] == ("SpFDE" if table in SPFDE else "MEST")
+        assert row["system"] and row["quantity"] and row["source"]
+        if row["unit"]:
+            assert math.isfinite(float(row["value"]) * float(row["unit"]))
+        else:
+            assert row["quantity"] in ("optim.schedule", "memory_footprint") or table == "MA1"
 
 
-def test_tables_share_their_values():
-    assert printed("A8", 0.6, 0, 0) == printed("A9", 0.6, 0, 0) == 73.97
-    assert printed("A8", 0.9, 0, 0) == printed("A9", 0.9, 0, 0) == 71.30
-    for x in (0.275, 0.35):  # Table A10 repeats the 90 % rows
-        assert printed("A10", 0.9, x, 0) == printed("A8", 0.9, x, 0)
-        assert printed("A10", 0.9, 0, x) == printed("A9", 0.9, 0, x)
+def test_footnotes_are_of_tables_and_figures_that_exist():
+    ids = set(sweep_names())
+    with (FOLDER / "footnotes.csv").open(encoding="utf-8") as file:
+        named = [line.partition(",")[0] for line in file][1:]
+    assert set(named) <= ids
+    assert all(text.endswith(".") for table in ids for text in footnotes(table))
 
 
-@pytest.mark.parametrize("table", ["A8", "A9", "A10"])
-def test_every_cell_of_the_sweep_is_printed_once(table):
-    sweep, rows = load_sweep(table), printed_values(table)
-    places = [tuple(float(row[key]) for key in KEYS) for row in rows]
-    wanted = []
-    for cell in sweep.cells:
-        run = sweep.base | cell
-        wanted.append(tuple(0.0 if run[k] == "none" else float(run[k]) for k in ("sparsity", "freeze", "sieve")))
-    assert sorted(places) == sorted(wanted)
-    assert {row["recipe"] for row in rows} == {sweep.base["recipe"]}
-    assert {row["table"] for row in rows} == {table}
+def test_quantities_are_described():
+    for table, row in ROWS:
+        if table not in ("A3", "MG1"):  # keys of the configuration
+            assert f"`{row['quantity']}`" in PAGE
 
 
-def test_a_setting_that_is_not_printed():
-    assert find_printed("A8", "cifar100", dict(zip(KEYS, (0.9, 0.11, 0), strict=True))) == (None, None)
-    assert find_printed("A8", "digits", dict(zip(KEYS, (0.9, 0.2, 0), strict=True))) == (None, None)
+# -- looking up
+
+
+CELL = {"sparsity.target": 0.9, "freeze.target": 0.2, "sieve.ratio": 0.0}
+
+
+def test_a_value_and_its_deviation():
+    row = {"method.name": "mest_ems", "sparsity.target": 0.9, "freeze.target": 0.15, "sieve.ratio": 0.15}
+    assert find_printed("T2", "cifar100", row) == (71.35, 0.28)
+    assert find_printed("T2", "cifar100", row, "train_flops_paper") == (pytest.approx(1.26e15), None)
+    assert find_printed("A8", "cifar100", CELL) == (71.29, None)
+
+
+def test_what_is_not_printed():
+    assert find_printed("A8", "cifar100", {**CELL, "freeze.target": 0.11}) == (None, None)
+    assert find_printed("A8", "digits", CELL) == (None, None)
+    assert find_printed("A8", "cifar100", CELL, "train_flops_paper") == (None, None)
+    assert find_printed("digits", "digits", CELL) == (None, None)
+    lottery = {"method.name": "lth", "sparsity.target": 0.9, "freeze.target": 0.0, "sieve.ratio": 0.0}
+    assert find_printed("T2", "grasp_cifar100", lottery, "train_flops_paper") == (None, None)  # N/A
+
+
+def test_texts_and_missing_settings():
+    lengths = {"method.name": "mest_ems", "sparsity.target": 0.8, "epochs": 75}
+    assert find_printed("M2", "mest_imagenet", {**lengths, "sieve.mode": "none"})[0] == 75.11
+    assert find_printed("M2", "mest_imagenet", {**lengths, "sieve.mode": "two_phase"})[0] == 75.09
+    fewer = {"sparsity.target": 0.9, "sieve.mode": "two_phase", "sieve.count": 17900, "sieve.phase1_epochs": 40}
+    assert find_printed("ML1", "mest_cifar10", fewer)[0] == 93.02
+    assert find_printed("ML1", "mest_cifar10", {**fewer, "sieve.count": None}) == (None, None)
