@@ -16,6 +16,19 @@ from spfde_exp.files import read_json, whole_rows, write_atomic
 LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+def check_version(version: Any, where: object) -> None:
+    """Refuse the configuration in `where` whose schema version is unknown.
+
+    Raises:
+        UserError: a newer version of this software wrote it.
+    """
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise UserError(
+            f"{where} has schema version {version}, this software reads up to {SCHEMA_VERSION}; "
+            "update spfde_exp, or choose another runs_dir"
+        )
+
+
 class RunFiles:
     """The files of the contract in `<runs_dir>/<signature>/`.
 
@@ -49,12 +62,7 @@ class RunFiles:
             return None
         if not isinstance(config, dict):
             return None
-        version = config.pop("schema_version", None)
-        if not isinstance(version, int) or version > SCHEMA_VERSION:
-            raise UserError(
-                f"{self.file('config.yaml')} has schema version {version}, this software reads up to "
-                f"{SCHEMA_VERSION}; update spfde_exp, or choose another runs_dir"
-            )
+        check_version(config.pop("schema_version", None), self.file("config.yaml"))
         return config
 
     def json(self, name: str) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ _FILE_HEADER = b":W&B" + struct.pack("<HB", 0xBEE1, 0)
 _BLOCK = 32 * 1024
 _CHUNK = struct.Struct("<IHB")  # CRC-32, length of the data, type
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
-_NOT_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+NOT_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
 @dataclass
@@ -117,7 +117,7 @@ def _update(target: dict[str, Any], items: Any) -> None:
 def _value(item: Any) -> Any:
     if item.value_json:
         value = json.loads(item.value_json)
-        return _NOT_FINITE.get(value, value) if isinstance(value, str) else value
+        return NOT_FINITE.get(value, value) if isinstance(value, str) else value
     # A scalar of the history may come typed instead of as JSON (wandb 0.31).
     case = item.WhichOneof("value")
     if case == "json":
