@@ -1,119 +1,158 @@
-"""Run folders as one DataFrame."""
+"""The runs of any source as one DataFrame."""
 
 import math
+import os
 from collections.abc import Sequence
+from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from spfde_exp.config import flatten, identity, signature
+from analysis.cache import Cache
+from analysis.folders import read_folder, stamp_of
+from analysis.notes import Notes
+from analysis.row import COLUMNS, Row
+from analysis.wandb_source import read_history, read_project, read_wandb_dir
 from spfde_exp.errors import UserError
 from spfde_exp.store import RunFolder
-
-# columns that are there even without any run; configuration and summary keys come on top
-COLUMNS = ["signature", "path", "state", "commit", "cell", "identity", "seed", "test_acc"]
-NAMED = 5  # a note names so many runs, and counts the rest
+from spfde_exp.track.wandb_offline import read_offline
 
 
-def load_runs(dirs: Sequence[Path | str]) -> pd.DataFrame:
-    """The runs in `dirs`, one row per run folder whose configuration can be read, whatever its state.
+def load_runs(
+    dirs: Sequence[Path | str] = (), wandb: Sequence[str] = (), wandb_dirs: Sequence[Path | str] = ()
+) -> pd.DataFrame:
+    """One row per run whose configuration can be read, whatever its state.
 
     Columns: the resolved configuration, flat (``optim.lr``, ``freeze.target``, ...); the keys of summary.json
     (``test_acc`` in percent; missing for a run that is not done); and
 
-    - ``signature``: name of the run folder, ``path``: where it lies;
-    - ``state``: as `RunFolder.state`, or ``torn`` for a run that ended but has no whole summary;
-    - ``commit``: the git commit that trained it;
+    - ``signature``: name of the run folder, or what it would be; ``path``: where it lies, or its address in W&B;
+    - ``state``: as `RunFolder.state`, or ``torn`` for a run that ended but has no whole summary; ``error``: why it
+      failed;
+    - ``commit``: the git commit that trained it, ``dirty``: whether the checkout had other changes;
+    - ``host``, ``device`` (``cpu``, ``cuda:0``), ``device_name``, ``threads``: where it was trained, and not what its
+      configuration asked for; ``runs_per_device``: runs that shared the device, itself included;
+    - ``started``, ``finished``: seconds since 1970; ``data_checksum``: of the data that it saw;
     - ``identity``: what decides its result besides the seed, as `spfde_exp.config.identity`;
     - ``cell``: hash of that identity; runs that differ in nothing but the seed share it.
 
-    ``frame.attrs["notes"]`` says, one sentence each, which folders were left out or are not done, and why. A
-    run found twice counts once.
+    ``frame.attrs["notes"]`` says, one sentence for each reason, which runs were left out or are not done, and why.
+    A run found twice counts once.
+
+    Args:
+        dirs: folders of run folders.
+        wandb: projects on a W&B server, as ``entity/project``.
+        wandb_dirs: folders with W&B's files below them, such as ``offline-run-...``.
 
     Raises:
-        UserError: one of `dirs` is no folder.
+        UserError: one of the folders is none, or a project cannot be read.
     """
+    notes = Notes()
     rows: list[dict[str, Any]] = []
-    notes: list[str] = []
     for runs_dir in dict.fromkeys(Path(d).resolve() for d in dirs):
-        if not runs_dir.is_dir():
-            raise UserError(f"--runs {runs_dir} is no folder; name the runs_dir of your runs")
-        for path in sorted(runs_dir.iterdir()):
-            if not path.is_dir() or path.name.startswith("."):
-                continue
-            try:
-                row, told = _read(RunFolder(path))
-            except UserError as error:
-                notes.append(f"left out: {error}")
-            except (OSError, ValueError, TypeError, KeyError) as error:
-                notes.append(f"left out: {path} cannot be read ({type(error).__name__}: {error})")
-            else:
-                rows.append(row)
-                notes += told
+        rows += _read_dir(runs_dir, notes)
+    found = [read_project(name) for name in dict.fromkeys(wandb)]
+    found += [read_wandb_dir(place) for place in dict.fromkeys(Path(d).resolve() for d in wandb_dirs)]
+    for path, row in chain.from_iterable(found):
+        if values := _placed(row, path, notes):
+            rows.append(values)
     rows = _once(rows, notes)
-    notes += _not_done(rows)
-    frame = pd.DataFrame(rows)
-    frame = frame.reindex(columns=[*COLUMNS, *(c for c in frame.columns if c not in COLUMNS)])
-    frame.attrs["notes"] = notes
+    keys = [*COLUMNS, *sorted({key for row in rows for key in row} - set(COLUMNS))]
+    frame: pd.DataFrame = pd.DataFrame({key: [row.get(key, math.nan) for row in rows] for key in keys})
+    frame.attrs["notes"] = notes.sentences()
     return frame
 
 
-def _read(folder: RunFolder) -> tuple[dict[str, Any], list[str]]:
-    config = folder.config()
-    if config is None:
-        raise UserError(f"{folder.path} has no whole config.yaml, so it is no run folder")
-    if type(config.get("seed")) is not int:
-        raise UserError(f"{folder.file('config.yaml')} is no resolved configuration of a run")
-    who = identity(config)
-    del who["seed"]
-    notes = []
-    if signature(config) != folder.signature:
-        notes.append(f"{folder.path}: its configuration is that of {signature(config)}; renamed or edited?")
-    summary, state, status = folder.summary() or {}, folder.state(), folder.status()
-    accuracy: Any = summary.get("test_acc", math.nan)
-    if status.get("state") == "done" and not summary:
-        state = "torn"
-    if state == "done":
-        if not isinstance(accuracy, (int, float)) or not math.isfinite(accuracy):
-            notes.append(f"left out: {folder.path} has accuracy {accuracy}; train it again with force=true")
-            accuracy = math.nan
-        epochs, rows = summary.get("epochs"), len(folder.metrics())
-        if folder.file("metrics.jsonl").exists() and rows != epochs:
-            notes.append(f"{folder.path}: metrics.jsonl has {rows} of {epochs} epochs; its summary is used")
-    row = {**summary, **flatten(config)}
-    row |= {
-        "signature": folder.signature,
-        "path": str(folder.path),
-        "state": state,
-        "commit": ((folder.json("meta") or {}).get("git") or {}).get("commit"),
-        "cell": signature({**config, "seed": 0}),
-        "identity": who,
-        "test_acc": accuracy,
-        "error": status.get("error"),
-    }
-    return row, notes
+def load_metrics(path: Path | str) -> pd.DataFrame:
+    """The epochs of one run: a row per epoch, from 1 on, a column per key of metrics.jsonl.
+
+    The seconds of an epoch whose memory was measured (``memory_peak_bytes`` has a value) contain that.
+
+    Args:
+        path: as the column ``path`` of `load_runs`. A torn last line is left out.
+
+    Raises:
+        UserError: there are none, or W&B cannot be reached.
+    """
+    where = str(path)
+    if where.startswith(("http://", "https://")):
+        rows = read_history(where)
+    else:
+        rows = read_offline(Path(path)).history if where.endswith(".wandb") else RunFolder(path).metrics()
+    by_epoch = {row.pop("epoch"): row for row in rows if "epoch" in row}
+    if not by_epoch:
+        raise UserError(f"{path} has no epochs; name a run folder whose training has begun")
+    epochs = pd.Index([epoch + 1 for epoch in by_epoch], name="epoch")
+    frame: pd.DataFrame = pd.DataFrame(list(by_epoch.values()), index=epochs)
+    return frame
 
 
-def _once(rows: list[dict[str, Any]], notes: list[str]) -> list[dict[str, Any]]:
-    """`rows` without second copies of a run; one with an accuracy is kept, contradictions are noted."""
-    kept: dict[tuple[str, int], dict[str, Any]] = {}
-    for row in sorted(rows, key=lambda row: math.isnan(row["test_acc"])):
-        first = kept.setdefault((row["cell"], row["seed"]), row)
-        if not math.isnan(row["test_acc"]) and row["test_acc"] != first["test_acc"]:
-            one, two = (f"{run['path']} ({run['test_acc']:.2f} %)" for run in (first, row))
-            notes.append(f"{one} and {two} are the same run with different accuracies; the first is used")
-    return list(kept.values())
+def _read_dir(runs_dir: Path, notes: Notes) -> list[dict[str, Any]]:
+    if not runs_dir.is_dir():
+        raise UserError(f"--runs {runs_dir} is no folder; name the runs_dir of your runs")
+    try:
+        with os.scandir(runs_dir) as entries:
+            names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    except OSError as error:
+        raise UserError(
+            f"--runs {runs_dir} cannot be read ({error.strerror}); ask its owner, or name another"
+        ) from error
+    cache, rows = Cache(runs_dir), []
+    for name in names:
+        path = f"{runs_dir}/{name}"
+        stamp = stamp_of(path)
+        if (row := cache.get(name, stamp)) is None:
+            row = read_folder(path)
+            cache.put(name, stamp, row)
+        if values := _placed(row, path, notes):
+            rows.append(values)
+    cache.save(names)
+    return rows
 
 
-def _not_done(rows: list[dict[str, Any]]) -> list[str]:
-    """One sentence for each state other than done."""
-    notes = []
-    for state in sorted({row["state"] for row in rows} - {"done"}):
-        runs = [row for row in rows if row["state"] == state]
-        named = [row["path"] + (f" ({row['error']})" if row["error"] else "") for row in runs[:NAMED]]
-        more = f" and {len(runs) - NAMED} more" if len(runs) > NAMED else ""
-        what = "without a whole summary.json" if state == "torn" else state
-        count = f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}"
-        notes.append(f"left out: {count} {what}: {', '.join(named)}{more}")
-    return notes
+def _placed(row: Row, path: str, notes: Notes) -> dict[str, Any] | None:
+    """A row with what depends on where and when it is read; None for what is left out."""
+    for reason, detail in row.told:
+        notes.add(reason, path, detail or (_rescue(path) if reason == "foreign" else ""))
+    if row.values is None:
+        return None
+    try:
+        state = row.values.get("state") or RunFolder(path).state()  # of what is not done, locks and clocks decide
+    except (OSError, ValueError, TypeError) as error:
+        notes.add("unreadable", path, f"{type(error).__name__}: {error}")
+        return None
+    if state != "done":
+        notes.add(state, path, row.values.get("error") or (_rescue(path) if state == "torn" else ""))
+    return {**row.values, "path": path, "state": state} if row.values else None
+
+
+def _rescue(path: str) -> str:
+    return "--wandb-dir reads its copy for W&B" if any(Path(path).glob("wandb/offline-run-*/run-*.wandb")) else ""
+
+
+def _once(rows: list[dict[str, Any]], notes: Notes) -> list[dict[str, Any]]:
+    """`rows` without second copies of a run: one with an accuracy is kept, then the one that finished last."""
+    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["cell"], row["seed"]), []).append(row)
+    kept = []
+    for group in groups.values():
+        best = max(group, key=_rank)
+        kept.append(best)
+        for row in group:
+            known = not math.isnan(row["test_acc"])
+            if known and (row["test_acc"], row["commit"]) != (best["test_acc"], best["commit"]):
+                notes.add("twice", best["path"], f"{_told(best)}, not {_told(row)} of {row['path']}")
+    return kept
+
+
+def _rank(row: dict[str, Any]) -> tuple[bool, float]:
+    return not math.isnan(row["test_acc"]), -math.inf if math.isnan(row["finished"]) else row["finished"]
+
+
+def _told(row: dict[str, Any]) -> str:
+    finished = row["finished"]
+    when = "" if math.isnan(finished) else f" on {datetime.fromtimestamp(finished):%Y-%m-%d %H:%M:%S}"
+    return f"{row['test_acc']:.2f} % by commit {str(row['commit'])[:12]}{when}"
