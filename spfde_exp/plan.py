@@ -11,6 +11,7 @@ from spfde_exp.config import signature
 from spfde_exp.cost.profile import Profile, profile
 from spfde_exp.data.specs import Spec, spec_of
 from spfde_exp.errors import UserError
+from spfde_exp.freeze.autofreeze import decision_epochs
 from spfde_exp.freeze.schemes import freeze_plan
 from spfde_exp.freeze.solver import FreezeProblem
 from spfde_exp.models import Blueprint, blueprint
@@ -104,6 +105,10 @@ def _plan(config: Config, model: Profile) -> RunPlan:
     density = tuple(1 - s for s in schedule.trained) if freeze.accounting == "trained" else None
     resume = int(freeze.resume_epochs) if freeze.scheme == "single_shot_resume" else 0
     problem = FreezeProblem(name, model.blocks, model.shares, config.epochs, dst.every, density, resume)
+    frozen = freeze_plan(problem, freeze)
+    # The first decision at run time compares with nothing, and freezes nothing.
+    decisions = [] if frozen.known else decision_epochs(config.epochs, freeze.intervals, dst.every)[1:]
+    method.check_freezing(config, min(frozen.first, *decisions, config.epochs))
     sieve = sieve_plan(config.sieve, examples)
     return RunPlan(
         layers=model.layers,
@@ -111,7 +116,7 @@ def _plan(config: Config, model: Profile) -> RunPlan:
         footprint=method.footprint,
         estimated=frozenset(_estimated(method)),
         schedule=schedule,
-        freeze=freeze_plan(problem, freeze),
+        freeze=frozen,
         sieve=sieve,
         batch_size=config.optim.batch_size,
         other_params=model.other_params,

@@ -51,6 +51,11 @@ class FreezePlan:
         """Length of the run."""
         return len(self.frozen)
 
+    @property
+    def first(self) -> int:
+        """Epoch in which the first block rests; the length of the run where none does."""
+        return next((epoch for epoch, depth in enumerate(self.frozen) if depth), self.epochs)
+
     def is_frozen(self, block: int, epoch: int) -> bool:
         """Whether `block` rests during `epoch`."""
         return block < self.frozen[epoch]
@@ -91,7 +96,7 @@ class FreezePlan:
             return "decided in training"
         if not depths:
             return "nothing"
-        first, total = next(epoch for epoch, depth in enumerate(self.frozen) if depth), len(self.blocks)
+        first, total = self.first, len(self.blocks)
         falls = [epoch for epoch in range(1, self.epochs) if self.frozen[epoch] < self.frozen[epoch - 1]]
         if not falls:
             return f"{depths[-1]}/{total} blocks from {first}"

@@ -95,6 +95,14 @@ class Method:
         return cls.schedule(config.epochs, config.sparsity.target, config.method.p, dst.every, dst.milestones, dst.stop)
 
     @classmethod
+    def check_freezing(cls, config: Config, first: int) -> None:
+        """Whether it is what it says with blocks that freeze from epoch `first` on (the run's length: none does).
+
+        Raises:
+            UserError: it is not.
+        """
+
+    @classmethod
     def previous_level(cls, target: float, config: MethodConfig) -> float | None:
         """Sparsity of the run that one at `target` starts from; None where there is none."""
         return None

@@ -20,7 +20,7 @@ class Lth(Ranked):
     Level n keeps (1 - drop)^n of the weights of all layers together, the last level as many as the target says; the
     level before the first is dense. So targets share their levels. With `rewind_epochs` k, weights go back to epoch k
     instead: the first k epochs are trained dense again, which gives the same weights as in the dense run, and the same
-    momentum.
+    momentum. So no block may freeze before.
     """
 
     name = "lth"
@@ -52,6 +52,21 @@ class Lth(Ranked):
         updates = {rewind: Update(target, target)} if rewind else {}
         return build_schedule(config.epochs, target, updates, start=0.0 if rewind else None)
 
+    @classmethod
+    def check_freezing(cls, config: Config, first: int) -> None:
+        rewind = config.method.rewind_epochs
+        assert rewind is not None
+        if rewind > first:
+            raise UserError(
+                f"method.rewind_epochs={rewind} is after epoch {first}, from which blocks may freeze, so that weights "
+                f"would not go back to those of the dense run; allowed: up to {first}, or a freeze that begins later"
+            )
+        if rewind and config.freeze.accounting == "trained":
+            raise UserError(
+                f"method.rewind_epochs={rewind} with freeze.accounting=trained freezes every level at other epochs; "
+                "choose freeze.accounting=flat or method.rewind_epochs=0"
+            )
+
     def inherit(self, final: "dict[str, Tensor]") -> None:
         self.final = final
 
@@ -68,7 +83,7 @@ class Lth(Ranked):
             self._use()
 
     def rest(self, layer: str) -> None:
-        if layer in self.ticket:  # frozen before the rewinding
+        if layer in self.ticket:  # freezes as it rewinds
             self.masks.replace(layer, self.ticket.pop(layer))
 
     def _use(self) -> None:

@@ -1,5 +1,8 @@
 """Levels of a lottery ticket, and the ticket: the weights that ended largest, from where they began."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -140,3 +143,43 @@ def test_a_layer_that_freezes_before_the_rewinding_gets_its_ticket_first() -> No
 def test_rewinding_beyond_the_end_is_refused(epoch: int) -> None:
     with pytest.raises(UserError, match=rf"method.rewind_epochs={epoch} leaves .* epochs=8; allowed: up to 7"):
         make_plan(compose([*SMALL, "method=lth", f"method.rewind_epochs={epoch}"]))
+
+
+# -- rewinding and freezing: the first epochs have to be those of the dense run
+
+LONG = ["method=lth", "sieve=none", "epochs=40", "dst.base_epochs=40", "dst.every=5"]
+
+
+@pytest.mark.parametrize(
+    ("freeze", "latest"),
+    [
+        (["freeze=0.1", "freeze.t_freeze=20"], 20),
+        (["freeze=single_shot_resume", "freeze.t_freeze=20", "freeze.target=0.1", "freeze.resume_epochs=4"], 16),
+        (["freeze=periodic"], 1),
+        (["freeze=delayed_periodic"], 10),
+        (["freeze=freezeout", "freeze.t_freeze=8"], 8),
+        (["freeze=autofreeze", "freeze.intervals=4"], 20),  # decides at 10, 20 and 30; the first only compares
+        (["freeze=none"], 39),
+    ],
+)
+def test_no_block_freezes_before_the_rewinding(freeze: list[str], latest: int) -> None:
+    make_plan(compose([*LONG, *freeze, f"method.rewind_epochs={latest}"]))
+    if latest < 39:
+        with pytest.raises(UserError, match=rf"{latest + 1} is after epoch {latest}, .*; allowed: up to {latest}, or"):
+            make_plan(compose([*LONG, *freeze, f"method.rewind_epochs={latest + 1}"]))
+
+
+def test_rewinding_needs_a_freeze_that_is_the_same_in_every_level() -> None:
+    trained = [*LONG, "freeze=0.1", "freeze.accounting=trained"]
+    make_plan(compose(trained))
+    with pytest.raises(UserError, match=r"rewind_epochs=2 with freeze.accounting=trained .*; choose") as error:
+        make_plan(compose([*trained, "method.rewind_epochs=2"]))
+    assert "\n" not in str(error.value)
+
+
+def test_what_cannot_be_rewound_is_told_by_a_dry_run_and_leaves_nothing(run_cli: Any, tmp_path: Path) -> None:
+    for mode in ([], ["dry_run=true"]):
+        ran = run_cli(*LONG, *SMALL[1:], "freeze=periodic", "method.rewind_epochs=2", *mode, cwd=tmp_path)
+        assert ran.returncode == 1 and len(ran.stderr.splitlines()) == 1
+        assert "method.rewind_epochs=2 is after epoch 1" in ran.stderr
+    assert not list(tmp_path.rglob("*.json*"))
