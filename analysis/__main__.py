@@ -43,10 +43,12 @@ def run(argv: list[str]) -> None:
         raise UserError(f"--out {arguments.out}: its folder is not there; make it, or choose another one")
 
     from analysis.build import build  # loads pandas
+    from analysis.kept import keeping
     from analysis.render import WRITERS
 
     default = ["runs"] if Path("runs").is_dir() else []
-    table = build(definition, arguments.runs or default, arguments.overrides)
+    with keeping():
+        table = build(definition, arguments.runs or default, arguments.overrides)
     text = WRITERS[arguments.format](table)
     if arguments.format == "csv":  # has no place for remarks
         print(*table.notes, *([f"to train what is missing: {table.command}"] if table.command else []),

@@ -1,5 +1,6 @@
-"""Resolved configurations of many cells, in a few milliseconds each."""
+"""Resolved configurations of many cells, in a few milliseconds each, and in far less the next time."""
 
+import json
 from dataclasses import asdict
 from functools import cache
 from typing import Any
@@ -8,6 +9,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.types import RunMode
 
+from analysis.kept import kept
 from spfde_exp.launch.compose import Composer
 from spfde_exp.options import accept_numbers, folder
 
@@ -19,6 +21,11 @@ def composed(overrides: tuple[str, ...]) -> dict[str, Any]:
     Raises:
         UserError, HydraException, OmegaConfBaseException: an override is wrong.
     """
+    answer: dict[str, Any] = kept("compositions").get(json.dumps(overrides), lambda: _composed(overrides))
+    return answer
+
+
+def _composed(overrides: tuple[str, ...]) -> dict[str, Any]:
     return asdict(_composer().config(list(overrides)))
 
 

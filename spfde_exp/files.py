@@ -45,6 +45,11 @@ def whole_rows(lines: Iterable[bytes]) -> list[dict[str, Any]]:
     return rows
 
 
+def cache_folder() -> Path:
+    """Where what takes long to find out is kept for this user; it may not be there."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spfde_exp"
+
+
 def writable_dir(path: Path) -> Path:
     """`path`, made if need be.
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from spfde_exp.errors import UserError
-from spfde_exp.files import read_json, write_atomic
+from spfde_exp.files import cache_folder, read_json, write_atomic
 from spfde_exp.launch.slots import Slot
 from spfde_exp.progress import last_rows
 from spfde_exp.schema import Config
@@ -167,9 +166,8 @@ def _keep(kind: Kind, pace: float) -> None:
 
 
 def _file(kind: Kind) -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spfde_exp"
     text = json.dumps([astuple(kind), _versions(kind)], sort_keys=True)
-    return cache / f"pace-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    return cache_folder() / f"pace-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
 
 
 def _versions(kind: Kind) -> dict[str, str]:
