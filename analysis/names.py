@@ -67,3 +67,8 @@ def system(cell: Spec) -> str:
         name += "+DE" if values["sieve.mode"] == "two_phase" else ""
     effort = float(cell.overrides.get("effort", 1))
     return name if effort == 1 else f"{name}, {effort:g}x"
+
+
+def variant(cell: Spec) -> str:
+    """The system, and with MEST's methods the scheme: ``MEST+EM, block``, ``SNIP``."""
+    return f"{system(cell)}, {scheme(cell)}" if cell.values["method.name"].startswith("mest") else system(cell)

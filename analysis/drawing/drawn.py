@@ -164,7 +164,7 @@ def draw(figure: Figure, frame: pd.DataFrame, arguments: Sequence[str] = (), run
 
 def write(drawn: Drawn, folder: Path) -> list[Path]:
     """Write picture and numbers as ``<id>.svg``, ``<id>.png`` and ``<id>.csv`` into `folder`."""
-    contents = {"svg": drawn.svg, "png": drawn.png, "csv": drawn.csv}
+    contents: dict[str, str | bytes] = {"svg": drawn.svg, "png": drawn.png, "csv": drawn.csv}
     paths = []
     for kind, content in contents.items():
         paths.append(folder / f"{drawn.id}.{kind}")

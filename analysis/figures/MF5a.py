@@ -2,11 +2,6 @@
 
 from analysis.drawing.panel import Figure
 from analysis.drawing.points import MADE, SPARSITY, over
-from analysis.names import scheme, system
+from analysis.names import variant
 
-FIGURE = Figure(
-    id="MF5a",
-    source="MEST Figure 5 (a)",
-    arrange=over(SPARSITY, lambda cell: f"{system(cell)}, {scheme(cell)}"),
-    made=(MADE,),
-)
+FIGURE = Figure(id="MF5a", source="MEST Figure 5 (a)", arrange=over(SPARSITY, variant), made=(MADE,))
