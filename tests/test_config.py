@@ -208,13 +208,14 @@ def test_every_option_composes(option):
     assert signature(compose([option, *([NEEDS[option]] if option in NEEDS else [])]))
 
 
+MEST = ("mest", "mest_em", "mest_ems")
 # recipe -> method keys that it sets, and for whom: its header says so
 OF_METHODS = {
     "grasp_cifar100": {"grasp": {"per_class": 5, "samples": 2}},
-    "imagenet": dict.fromkeys(["mest", "mest_em", "mest_ems"], {"importance_lambda": 0.001}),
-    "mest_cifar10": dict.fromkeys(["mest", "mest_em", "mest_ems"], {"importance_lambda": 0.01}),
-    "mest_cifar100": dict.fromkeys(["mest", "mest_em", "mest_ems"], {"importance_lambda": 0.01}),
-    "mest_imagenet": dict.fromkeys(["mest", "mest_em", "mest_ems"], {"importance_lambda": 0.001}),
+    "imagenet": {name: {"importance_lambda": 0.001} for name in MEST},
+    "mest_cifar10": {name: {"importance_lambda": 0.01} for name in MEST},
+    "mest_cifar100": {name: {"importance_lambda": 0.01} for name in MEST},
+    "mest_imagenet": {name: {"importance_lambda": 0.001} for name in MEST},
 }
 
 
