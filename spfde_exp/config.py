@@ -183,6 +183,7 @@ def _resolve_method(config: Config) -> None:
     for key in fields(MethodConfig):
         if key.name != "name" and key.name not in method.reads:
             setattr(config.method, key.name, key.default)
+    method.check_settings(config.method)
     if "p" in method.reads:
         config.method.p = method.mutation_ratio(sparsity.target, config.method.p)
     if method.ranks_globally:

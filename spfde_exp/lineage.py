@@ -22,8 +22,11 @@ def parent(config: Config) -> Config | None:
 
 def lineage(config: Config) -> list[Config]:
     """All runs that have to be done before that of `config`, the first one first."""
-    earlier = parent(config)
-    return [] if earlier is None else [*lineage(earlier), earlier]
+    answer: list[Config] = []
+    while (earlier := parent(config)) is not None:
+        answer.insert(0, earlier)
+        config = earlier
+    return answer
 
 
 def to_train(config: Config) -> list[Config]:

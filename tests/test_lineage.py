@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from spfde_exp import lineage as module
 from spfde_exp.config import compose, signature
 from spfde_exp.errors import UserError
 from spfde_exp.lineage import lineage, parent, to_train
@@ -39,6 +40,11 @@ def files(folder: RunFolder) -> dict[str, int]:
 
 
 # -- which runs
+
+
+def test_more_levels_than_python_can_nest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "parent", lambda level: level - 1 or None)
+    assert lineage(5000) == list(range(1, 5000))  # type: ignore[arg-type]
 
 
 def test_the_levels_of_90_percent() -> None:

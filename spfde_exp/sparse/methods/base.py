@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from spfde_exp.schema import Config, MethodConfig
+from spfde_exp.errors import UserError
+from spfde_exp.schema import BOUNDS, Config, MethodConfig
 from spfde_exp.sparse.schedule import SparsitySchedule, build_schedule
 
 if TYPE_CHECKING:  # a method never needs torch itself, so that --help and status do not load it
@@ -93,6 +94,29 @@ class Method:
         """The schedule of a resolved configuration."""
         dst = config.dst
         return cls.schedule(config.epochs, config.sparsity.target, config.method.p, dst.every, dst.milestones, dst.stop)
+
+    @classmethod
+    def check_settings(cls, config: MethodConfig) -> None:
+        """Whether every key that it reads has a value, and one where it takes no list.
+
+        Raises:
+            UserError: it has none, or several.
+        """
+        for key in cls.reads:
+            if (value := getattr(config, key)) is None or value == []:
+                given, (rule, _) = "null" if value is None else value, BOUNDS.get(f"method.{key}", ("a value", None))
+                raise UserError(f"method.{key}={given} is impossible with method={cls.name}; allowed: {rule}")
+        for key in cls.reads:
+            value, phases = getattr(config, key), config.phases if "phases" in cls.reads else None
+            if key == "phases" or not isinstance(value, list):
+                continue
+            if phases is None:
+                raise UserError(f"method.{key}={value} is a list, and method={cls.name} takes one number")
+            if len(value) != len(phases):
+                raise UserError(
+                    f"method.{key}={value} has {len(value)} values for {len(phases)} phases, method.phases={phases}; "
+                    "allowed: one number, or one for each"
+                )
 
     @classmethod
     def check_freezing(cls, config: Config, first: int) -> None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from spfde_exp.sparse.saliency import Examples
 
+LEAST_DROP = 0.01  # 230 levels to 90 %
+
 
 class Lth(Ranked):
     """Each level is a run of its own: the weights that ended largest in the level before, from the first weights.
@@ -32,11 +34,21 @@ class Lth(Ranked):
     ticket: "dict[str, Tensor]"  # masks that wait for the rewinding
 
     @classmethod
+    def check_settings(cls, config: MethodConfig) -> None:
+        super().check_settings(config)
+        assert config.drop is not None
+        if config.drop < LEAST_DROP:
+            raise UserError(
+                f"method.drop={config.drop:g} makes too many levels, of which each is a whole training; allowed for "
+                f"{cls.name}: a number from {LEAST_DROP:g} below 1"
+            )
+
+    @classmethod
     def previous_level(cls, target: float, config: MethodConfig) -> float:
         """Sparsity of the level before the one at `target`; 0.0 is the dense network."""
         assert config.drop is not None
         level, nearer = 0.0, config.drop
-        while nearer < target:
+        while level < nearer < target:  # below 1e-10 a level is as sparse as the one before
             level, nearer = nearer, round(1 - (1 - config.drop) * (1 - nearer), 10)
         return level
 

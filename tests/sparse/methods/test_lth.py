@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -51,7 +51,21 @@ def test_targets_share_their_levels(drop: float, one: float, other: float) -> No
     assert all(a < b for a, b in zip([*fewer, 1.0], [*fewer[1:], 1.0, 2.0], strict=False))
 
 
-# -- the ticket
+@given(drop=st.floats(0.01, 0.99), remaining=st.integers(0, 9), digit=st.integers(1, 9))
+@settings(max_examples=30)
+def test_levels_always_come_to_an_end(drop: float, remaining: int, digit: int) -> None:
+    """Also where sparsities, which have ten digits, are as near to 1 as they get."""
+    target, config = round(1 - digit * 10.0**-remaining, 10), MethodConfig("lth", drop=drop)
+    while target > 0:
+        before = Lth.previous_level(target, config)
+        assert 0 <= before < target
+        target = before if before < 0.9 else min(before, 1 - 2 * (1 - before))
+
+
+def test_levels_that_cannot_be_trained_are_refused() -> None:
+    for drop in ("0.0005", "1e-11"):
+        with pytest.raises(UserError, match=r"makes too many levels, .*; allowed for lth: a number from 0.01 below 1"):
+            compose(["method=lth", f"method.drop={drop}"])
 
 
 def trainer_of(*overrides: str) -> Trainer:
