@@ -62,7 +62,9 @@ class BlockSGD:
             momentum=optim.momentum,
             weight_decay=optim.weight_decay,
             nesterov=optim.nesterov,
-            foreach=True,
+            # Without weight decay, torch's foreach step with nesterov adds the momentum to p.grad itself, which methods
+            # and AutoFreeze read after the step.
+            foreach=not (optim.nesterov and optim.weight_decay == 0),
         )
         self._groups = list(self.sgd.param_groups)
 

@@ -1,6 +1,7 @@
 """One cosine per block, and frozen blocks out of the optimiser."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -35,6 +36,18 @@ def step(model: nn.Module, optimizer: BlockSGD, seed: int) -> None:
         gradient = torch.randn(parameter.shape, generator=generator)
         parameter.grad = gradient
     optimizer.sgd.step()
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_step_leaves_the_gradients_as_they_are(nesterov: bool, weight_decay: float) -> None:
+    """Methods and AutoFreeze read them after it; the second step has momentum to add."""
+    model = net()
+    optimizer = BlockSGD(model, BLOCKS, replace(OPTIM, nesterov=nesterov, weight_decay=weight_decay))
+    for seed in (0, 1):
+        step(model, optimizer, seed)
+        generator = torch.Generator().manual_seed(seed)
+        assert all(torch.equal(p.grad, torch.randn(p.shape, generator=generator)) for p in model.parameters())
 
 
 def test_cosine() -> None:
