@@ -203,7 +203,8 @@ def _resolve_schedule(config: Config) -> None:
     scale, every = config.epochs / dst.base_epochs, dst.every
     resolve_sieve(config.sieve, config.epochs, scale, every)
     _resolve_optim(config.optim, config.epochs, scale)
-    resolve_freeze(freeze, config.model.name, config.epochs, scale, every)
+    keeps_step = METHODS[config.method.name].uses_dst or freeze.scheme in IN_STEP
+    resolve_freeze(freeze, config.model.name, config.epochs, scale, every if keeps_step else 1)
     dst.milestones = sorted(to_interval(epoch * scale, every) for epoch in dst.milestones)
     dst.stop = min(to_interval(dst.stop * scale, every), (config.epochs - 1) // every * every)
     dst.base_epochs = config.epochs

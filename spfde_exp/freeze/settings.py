@@ -33,7 +33,7 @@ def resolve_freeze(freeze: Freeze, model: str, epochs: int, scale: float, every:
         model: its name.
         epochs: length of the run.
         scale: factor from the epochs that the keys are counted in to those of the run.
-        every: structure-change interval.
+        every: structure-change interval; 1 where nothing keeps step with it.
 
     Raises:
         UserError: values that contradict each other.
@@ -59,8 +59,12 @@ def resolve_freeze(freeze: Freeze, model: str, epochs: int, scale: float, every:
     if freeze.t_freeze != "auto":
         freeze.t_freeze = _first(freeze, epochs, scale, every)
     elif freeze.scheme == "delayed_periodic":
-        first = max(every, to_interval(DELAY * epochs, every))
-        freeze.t_freeze = first if first < epochs else "auto"
+        freeze.t_freeze = max(every, to_interval(DELAY * epochs, every))
+        if freeze.t_freeze >= epochs:
+            raise UserError(
+                f"freeze.scheme=delayed_periodic has no epoch to freeze in: of {epochs} epochs, all train in the first "
+                f"{freeze.t_freeze}; train longer, lower dst.every, or choose freeze=periodic"
+            )
     elif freeze.scheme in ("single_shot", "single_shot_resume") and freeze.accounting == "flat" and fraction is None:
         known = published_t_freeze(model, epochs, every, freeze.target, freeze.max_fraction)
         freeze.t_freeze = known or "auto"

@@ -1,15 +1,44 @@
 """The schemes through the configuration: the paper's network at 20 %, what each key does, and what is refused."""
 
+from dataclasses import asdict, replace
+from functools import cache
+from typing import Any
+
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from spfde_exp.config import compose, identity, resolve, signature
 from spfde_exp.errors import UserError
 from spfde_exp.freeze.schemes import SCHEMES
+from spfde_exp.options import folder
 from spfde_exp.plan import RunPlan, make_plan
-from spfde_exp.schema import CHOICES
+from spfde_exp.schema import CHOICES, Config, Freeze
 
 CIFAR100 = ["recipe=cifar100", "sieve=none"]
 FOUR = ["0.2", "single_shot_resume", "periodic", "delayed_periodic"]  # the rows of Table A1
+
+
+# scheme -> keys that it reads, of those that hold on to epochs
+MATTER = {
+    "none": (),
+    "single_shot": ("t_freeze", "fraction", "accounting"),
+    "single_shot_resume": ("t_freeze", "fraction", "accounting", "resume_epochs"),
+    "periodic": ("accounting",),
+    "delayed_periodic": ("t_freeze", "accounting"),
+    "freezeout": ("t_freeze", "accounting"),
+    "autofreeze": (),
+}
+
+
+@cache
+def composed(scheme: str, method: str) -> Config:
+    """Before it is resolved; epochs are counted as in the recipe."""
+    loaded = compose([f"method={method}", "freeze=none"])
+    group = OmegaConf.to_container(OmegaConf.load(folder("conf") / "freeze" / "single_shot.yaml"))
+    target = 0.0 if scheme in ("none", "autofreeze") else 0.2
+    return replace(loaded, freeze=Freeze(**{**group, "scheme": scheme, "target": target}))
 
 
 def plan_of(*overrides: str) -> RunPlan:
@@ -57,6 +86,37 @@ def test_schemes_by_key_and_target() -> None:
 def test_resolving_twice_changes_nothing(scheme: str, epochs: int) -> None:
     config = compose([f"freeze={scheme}", f"epochs={epochs}"])
     assert resolve(vars(compose([f"freeze={scheme}", f"epochs={epochs}"]))) == config
+
+
+@pytest.mark.parametrize("scheme", CHOICES["freeze.scheme"])
+@given(
+    method=st.sampled_from(["mest_ems", "static", "rigl", "lth"]),
+    epochs=st.integers(1, 20),
+    every=st.integers(1, 10),
+    first=st.sampled_from(["auto", 1, 3, 7]),
+    resumed=st.sampled_from(["auto", 1, 4]),
+    fraction=st.sampled_from([None, "2/3"]),
+    accounting=st.sampled_from(["flat", "trained"]),
+)
+def test_resolving_twice_changes_nothing_in_short_runs(
+    scheme: str, method: str, epochs: int, every: int, first: Any, resumed: Any, fraction: Any, accounting: str
+) -> None:
+    keys = {"t_freeze": first, "resume_epochs": resumed, "fraction": fraction, "accounting": accounting}
+    tree = asdict(composed(scheme, method)) | {"epochs": epochs}
+    tree["freeze"] = asdict(composed(scheme, method).freeze) | {key: keys[key] for key in keys if key in MATTER[scheme]}
+    tree["dst"] = {"every": every, "milestones": [45], "stop": 60, "base_epochs": 80}
+    try:
+        once = resolve(tree)
+    except UserError:
+        assume(False)
+    assert resolve(asdict(once)) == once
+
+
+def test_delayed_periodic_is_never_periodic() -> None:
+    with pytest.raises(UserError, match=r"^freeze.scheme=delayed_periodic has no epoch to freeze in: of 5 epochs, all"):
+        compose(["freeze=delayed_periodic", "epochs=5"])
+    assert compose(["freeze=delayed_periodic", "epochs=5", "method=static"]).freeze.t_freeze == 1  # of no structure
+    assert compose(["freeze=delayed_periodic", "epochs=5", "dst.every=2"]).freeze.t_freeze == 2
 
 
 def test_learning_rates_follow_each_block_or_the_run() -> None:
