@@ -13,8 +13,12 @@ DELAY = 1 / 4  # share of the epochs before delayed periodic freezing begins (ap
 
 IN_STEP = ("single_shot", "single_shot_resume", "autofreeze")  # with the structure changes: these read `dst.every`
 
+SOLVED = ("single_shot", "single_shot_resume", "periodic", "delayed_periodic", "freezeout")  # for a target
+
 # Keys that only some schemes read -> these schemes, and the value at which the key rests in all others.
 READ: dict[str, tuple[tuple[str, ...], Any]] = {
+    "target": (SOLVED, 0.0),
+    "accounting": (SOLVED, "flat"),
     "t_freeze": (("single_shot", "single_shot_resume", "delayed_periodic", "freezeout"), "auto"),
     "max_fraction": (("single_shot", "single_shot_resume", "periodic", "delayed_periodic"), 1.0),
     "fraction": (("single_shot", "single_shot_resume"), None),
@@ -24,6 +28,7 @@ READ: dict[str, tuple[tuple[str, ...], Any]] = {
     "intervals": (("autofreeze",), 10),
     "percentile": (("autofreeze",), 50.0),
 }
+GIVEN = {"max_fraction": 0.867}  # by the files of all schemes; the other keys rest at what is given
 
 
 def resolve_freeze(freeze: Freeze, model: str, epochs: int, scale: float, every: int) -> None:
@@ -39,21 +44,19 @@ def resolve_freeze(freeze: Freeze, model: str, epochs: int, scale: float, every:
         UserError: values that contradict each other.
     """
     freeze.target = round(freeze.target, 10)
-    if freeze.scheme == "autofreeze" or (freeze.scheme == "freezeout" and freeze.t_freeze != "auto"):
-        freeze.target = 0.0  # decided otherwise
-    elif freeze.target == 0:
+    begins = freeze.scheme == "freezeout" and freeze.t_freeze != "auto"  # which takes the place of a target
+    if freeze.target == 0 and freeze.scheme != "autofreeze" and not begins:
         freeze.scheme = "none"
     if freeze.scheme == "none":
-        freeze.target, freeze.bn = 0.0, "eval"
-    if freeze.target == 0:
-        freeze.accounting = "flat"
-    fraction = freeze.fraction = _number(freeze.fraction)
-    if fraction is not None and freeze.scheme not in (*READ["fraction"][0], "none"):
-        allowed = " and ".join(READ["fraction"][0])
-        raise UserError(f"freeze.fraction={fraction:g} is for {allowed}; freeze.scheme={freeze.scheme} takes null")
+        freeze.bn = "eval"  # and its keys may be those of the other runs of a sweep
+    else:
+        _refuse_unread(freeze)
     for key, (schemes, rest) in READ.items():
         if freeze.scheme not in schemes:
             setattr(freeze, key, rest)
+    if begins:
+        freeze.target, freeze.accounting = 0.0, "flat"
+    fraction = freeze.fraction = _number(freeze.fraction)
     if freeze.scheme == "single_shot_resume":
         freeze.resume_epochs = _resumed(freeze.resume_epochs, epochs, scale)
     if freeze.t_freeze != "auto":
@@ -70,6 +73,18 @@ def resolve_freeze(freeze: Freeze, model: str, epochs: int, scale: float, every:
         freeze.t_freeze = known or "auto"
     if fraction is not None or freeze.t_freeze != "auto" and freeze.scheme != "delayed_periodic":
         freeze.max_fraction = 1.0
+
+
+def _refuse_unread(freeze: Freeze) -> None:
+    for key, (schemes, rest) in READ.items():
+        value = getattr(freeze, key)
+        if freeze.scheme not in schemes and value not in (rest, GIVEN.get(key, rest)):
+            *others, last = schemes
+            names = f"{', '.join(others)} and {last}" if others else last
+            raise UserError(
+                f"freeze.{key}={value} is for {names}, and freeze.scheme={freeze.scheme} does not read it; leave it "
+                f"out, as freeze={freeze.scheme} alone does, or choose another scheme"
+            )
 
 
 def _resumed(given: Any, epochs: int, scale: float) -> int:

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from spfde_exp.config import compose, identity, resolve, signature
 from spfde_exp.errors import UserError
 from spfde_exp.freeze.schemes import SCHEMES
+from spfde_exp.freeze.settings import GIVEN, READ
 from spfde_exp.options import folder
 from spfde_exp.plan import RunPlan, make_plan
 from spfde_exp.schema import CHOICES, Config, Freeze
@@ -156,21 +157,46 @@ def test_two_thirds_of_the_blocks(text: str) -> None:
     ("one", "other"),
     [
         (
-            ["freeze=periodic"],
-            ["freeze=periodic", "freeze.t_freeze=10", "freeze.resume_epochs=3", "freeze.intervals=5"],
-        ),
-        (
             ["freeze=single_shot_resume"],
             ["freeze=single_shot_resume", "freeze.resume_epochs=5"],
         ),
-        (["freeze=autofreeze"], ["freeze=autofreeze", "freeze.target=0.3", "freeze.accounting=trained"]),
+        (["freeze=autofreeze"], ["freeze=autofreeze", "freeze.target=0", "freeze.accounting=flat"]),
         (["freeze=freezeout", "freeze.t_freeze=30"], ["freeze=0.3", "freeze.scheme=freezeout", "freeze.t_freeze=30"]),
-        (["freeze=freezeout"], ["freeze=freezeout", "freeze.percentile=10"]),
+        (["freeze=freezeout"], ["freeze=freezeout", "freeze.percentile=50", "freeze.max_fraction=1"]),
         (["freeze=0"], ["freeze=none", "freeze.fraction=0.5", "freeze.scale_lr=false"]),
+        (["freeze=0"], ["freeze=periodic", "freeze.target=0", "freeze.t_freeze=10"]),
     ],
 )
 def test_keys_that_a_scheme_never_reads_do_not_count(one: list[str], other: list[str]) -> None:
     assert identity(compose(one)) == identity(compose(other))
+
+
+OTHERWISE = {
+    "target": 0.3, "accounting": "trained", "t_freeze": 10, "max_fraction": 0.5, "fraction": "2/3", "resume_epochs": 3,
+    "spacing": "linear", "scale_lr": "false", "intervals": 5, "percentile": 10,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("scheme", "key"),
+    [(name, key) for name in SCHEMES if name != "none" for key, (schemes, _) in READ.items() if name not in schemes],
+)
+def test_keys_that_a_scheme_never_reads_are_refused_beside_their_default(scheme: str, key: str) -> None:
+    with pytest.raises(
+        UserError, match=rf"^freeze.{key}=.* is for .*{READ[key][0][-1]}, and freeze.scheme={scheme} "
+    ) as error:
+        compose([f"freeze={scheme}", f"freeze.{key}={OTHERWISE[key]}"])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("scheme", [name for name in SCHEMES if name != "none"])
+def test_the_files_of_schemes_give_what_is_taken_for_not_given(scheme: str) -> None:
+    """A key that is not read is at rest, or as the file has it: else `freeze=SCHEME` alone would be refused."""
+    group = OmegaConf.to_container(OmegaConf.load(folder("conf") / "freeze" / "single_shot.yaml"))
+    assert {key: group[key] for key in READ if key != "target"} == {
+        key: GIVEN.get(key, rest) for key, (_, rest) in READ.items() if key != "target"
+    }
+    assert compose([f"freeze={scheme}"]).freeze.scheme == scheme
 
 
 @pytest.mark.parametrize(
@@ -198,7 +224,7 @@ def test_the_interval_matters_only_to_what_keeps_step_with_it() -> None:
         (["freeze=freezeout", "freeze.target=0.65"], "the largest reachable is"),
         (["freeze=single_shot_resume", "freeze.target=0.6"], "the largest reachable is"),
         (["freeze=single_shot", "freeze.fraction=0.5", "freeze.target=0.5"], "exactly 3 of 6 blocks"),
-        (["freeze=periodic", "freeze.fraction=0.5"], "freeze.fraction=0.5 is for single_shot and single_shot_resume"),
+        (["freeze=periodic", "freeze.fraction=0.5"], "freeze.fraction=0.5 is for single_shot and single_shot_resume, "),
         (["freeze=single_shot", "freeze.fraction=0.5", "freeze.t_freeze=10"], "give one of the two"),
         (["freeze=single_shot", "freeze.fraction=3/2"], "freeze.fraction=3/2 is impossible; allowed: null, a number"),
         (["freeze=single_shot", "freeze.fraction=0"], "freeze.fraction=0 is impossible"),
