@@ -72,3 +72,8 @@ def system(cell: Spec) -> str:
 def variant(cell: Spec) -> str:
     """The system, and with MEST's methods the scheme: ``MEST+EM, block``, ``SNIP``."""
     return f"{system(cell)}, {scheme(cell)}" if cell.values["method.name"].startswith("mest") else system(cell)
+
+
+def scheme_or_system(cell: Spec) -> str:
+    """What tells lines apart where one of MEST's methods stands beside other works: ``block``, ``SET``."""
+    return scheme(cell) if cell.values["method.name"].startswith("mest") else system(cell)

@@ -1,6 +1,7 @@
 """What plans tell about a cell without training it."""
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from analysis.kept import kept
@@ -13,14 +14,6 @@ if TYPE_CHECKING:
     from spfde_exp.plan import RunPlan
 
 
-def plan_of(cell: Spec) -> "RunPlan":
-    """The plan of a cell's runs."""
-    from spfde_exp.config import resolve
-    from spfde_exp.plan import make_plan
-
-    return make_plan(resolve(cell.tree))
-
-
 def planned(cell: Spec) -> "pd.DataFrame":
     """One row: the cell's resolved configuration and its plan's prediction, with the keys of plan.json.
 
@@ -28,15 +21,47 @@ def planned(cell: Spec) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    values = cell.values
-    if values["model.target"] is None and SOURCES[values["dataset.name"]].spec is not None:
-        told = kept("plans").get(json.dumps(cell.identity), lambda: _told(cell))
-    else:  # files that are none of ours decide it too
-        told = _told(cell)
-    return pd.DataFrame([{**values, **told}])
+    return pd.DataFrame([{**cell.values, **_told("plans", cell, _predicted)}])
 
 
-def _told(cell: Spec) -> dict[str, Any]:
-    plan = plan_of(cell)
+def scheduled(cell: Spec) -> dict[str, Any]:
+    """What a cell's plan does when, and to what.
+
+    Keys: ``layers``, names of all weight layers in the order of execution; ``masked``, those with a mask; ``blocks``;
+    ``frozen``, how many leading blocks rest, per epoch; ``freezing``, the same in words; ``saved``, the share of
+    training FLOPs that this saves, flat; ``updates``, epochs at whose start masks change.
+    """
+    answer: dict[str, Any] = _told("schedules", cell, _schedules)
+    return answer
+
+
+def _told(kind: str, cell: Spec, tell: Callable[["RunPlan"], dict[str, Any]]) -> dict[str, Any]:
+    """What `tell` says of the plan of a cell's runs, as it is kept from before if it can be."""
+
+    def make() -> dict[str, Any]:
+        from spfde_exp.config import resolve
+        from spfde_exp.plan import make_plan
+
+        return tell(make_plan(resolve(cell.tree)))
+
+    if cell.values["model.target"] is None and SOURCES[cell.values["dataset.name"]].spec is not None:
+        answer: dict[str, Any] = kept(kind).get(json.dumps(cell.identity), make)
+        return answer
+    return make()  # files that are none of ours decide it too
+
+
+def _predicted(plan: "RunPlan") -> dict[str, Any]:
     first = next((epoch for epoch, depth in enumerate(plan.freeze.frozen) if depth), None)
     return {**plan.prediction(), "t_freeze": first}
+
+
+def _schedules(plan: "RunPlan") -> dict[str, Any]:
+    return {
+        "layers": [layer.name for layer in plan.layers],
+        "masked": list(plan.prunable),
+        "blocks": list(plan.freeze.blocks),
+        "frozen": list(plan.freeze.frozen),
+        "freezing": plan.freeze.summary(),
+        "saved": plan.freeze.reduction(),
+        "updates": sorted(plan.schedule.updates),
+    }

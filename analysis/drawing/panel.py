@@ -64,6 +64,7 @@ class Panel:
         cells: how many points or curves are there, and how many there are to be.
         notes: what is left out, and why.
         size: width and height in inches.
+        beside: whether its rows are those of the panel to its left, and named there.
     """
 
     title: str
@@ -73,7 +74,8 @@ class Panel:
     draw: Draw
     cells: tuple[int, int]
     notes: tuple[str, ...] = ()
-    size: tuple[float, float] = (3.5, 2.8)
+    size: tuple[float, float] = (3.5, 2.5)
+    beside: bool = False
 
     @property
     def empty(self) -> bool:

@@ -29,7 +29,7 @@ def grids(found: "Match") -> list[Panel]:
     whole = {_rest(cell): i for i, cell in cells.items() if cell.values["sieve.mode"] == "none"}
     two_phase = {i: cell for i, cell in cells.items() if cell.values["sieve.mode"] == "two_phase"}
     titles, rows = (list(dict.fromkeys(name(cell) for cell in two_phase.values())) for name in (_title, _row))
-    answer = []
+    answer: list[Panel] = []
     for title in titles:
         mine = {i: cell for i, cell in two_phase.items() if _title(cell) == title}
         series = [
@@ -41,10 +41,11 @@ def grids(found: "Match") -> list[Panel]:
         total = len({cell.key for cell in mine.values()})
         columns = tuple(sorted({cell.values["sieve.phase1_epochs"] for cell in mine.values()}))
         count = (sum(len(row.points) for row in series), total)
-        size = (1.6 + 0.42 * len(columns), 0.9 + 0.17 * len(rows))
-        answer.append(
-            Panel(title, "epochs of the first phase", "", tuple(series), shapes.Grid(columns), count, size=size)
-        )
+        beside = len(answer) % 2 == 1
+        size = ((0.2 if beside else 2.1) + 0.48 * len(columns), 0.7 + 0.17 * len(rows))
+        draw = shapes.Grid(columns)
+        label = "epochs of the first phase"
+        answer.append(Panel(title, label, "", tuple(series), draw, count, size=size, beside=beside))
     return answer
 
 

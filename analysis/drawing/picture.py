@@ -18,7 +18,9 @@ if TYPE_CHECKING:  # an optional dependency
 
 KINDS = ("svg", "png", "pdf")
 DPI = 200
-COMMAND_INCHES = 0.072  # per character of a command in the picture
+ALONE = (4.8, 3.1)  # inches of a panel that stands alone, at least
+TITLE_INCHES, COMMAND_INCHES, LETTER_INCHES = 0.07, 0.062, 0.064  # per letter of a title, a command, a legend
+LINE_INCHES = 0.175  # height of a line of any
 
 
 @contextmanager
@@ -78,19 +80,27 @@ def picture(
         UserError: matplotlib is not installed.
     """
     columns = min(columns, len(panels))
-    rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
-    width = max(sum(panel.size[0] for panel in row) for row in rows)
-    height = sum(max(panel.size[1] for panel in row) for row in rows) + 0.35
-    empty = all(panel.empty for panel in panels)
+    sizes = [panel.size for panel in panels] if len(panels) > 1 else [tuple(map(max, panels[0].size, ALONE))]
+    rows = [sizes[start : start + columns] for start in range(0, len(sizes), columns)]
+    width = max(sum(size[0] for size in row) for row in rows)
+    height = sum(max(size[1] for size in row) for row in rows)
     with canvas(width, height, RC, name) as figure:
         axes = [figure.add_subplot(len(rows), columns, place) for place in range(1, len(panels) + 1)]
-        for axis, panel in zip(axes, panels, strict=True):
+        for place, (axis, panel) in enumerate(zip(axes, panels, strict=True)):
             _panel(axis, panel)
-        figure.suptitle("\n".join(filter(None, heading)), fontsize=9 if not heading[1] else 8.5)
-        if empty and command:
-            told = "\n".join(textwrap.wrap(command, int(width / COMMAND_INCHES), subsequent_indent="    "))
-            figure.supxlabel(f"To train what is missing:\n{told}", fontsize=7, family="monospace", ha="left", x=0.02)
-        _legend(figure, axes, width)
+            if place % columns and panel.y == panels[place - 1].y:  # said once in a row, and once in a column
+                axis.set_ylabel("")
+            if place + columns < len(panels) and panel.x == panels[place + columns].x:
+                axis.set_xlabel("")
+        lines = [line for part in heading if part for line in textwrap.wrap(part, int(width / TITLE_INCHES))]
+        figure.suptitle("\n".join(lines), fontsize=9)
+        height += LINE_INCHES * len(lines)
+        if command and all(panel.empty for panel in panels):
+            told = ["To train what is missing:", *textwrap.wrap(command, int(width / COMMAND_INCHES))]
+            figure.supxlabel("\n".join(told), fontsize=7, family="monospace", ha="left", x=0.02)
+            height += LINE_INCHES * len(told)
+        height += LINE_INCHES * _legend(figure, axes, width)
+        figure.set_size_inches(width, height)
         content = encode(figure, kind)
     return _described(content, name, heading[0], description) if kind == "svg" else content
 
@@ -106,18 +116,19 @@ def _panel(axes: "Axes", panel: Panel) -> None:
         panel.draw(axes, panel)
 
 
-def _legend(figure: "Figure", axes: Sequence["Axes"], width: float) -> None:
-    """One for all panels: a series looks the same in each."""
+def _legend(figure: "Figure", axes: Sequence["Axes"], width: float) -> int:
+    """One for all panels: a series looks the same in each. How many lines it has."""
     shown: dict[str, Any] = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             shown.setdefault(label, handle)
-    if len(shown) > 1:
-        longest = max(map(len, shown))
-        figure.legend(
-            list(shown.values()), list(shown), loc="outside lower center",
-            ncols=max(1, min(len(shown), int(width / (0.5 + 0.068 * longest)))), handlelength=3,
-        )  # fmt: skip
+    if len(shown) < 2:
+        return 0
+    columns = max(1, min(len(shown), int(width / (0.55 + LETTER_INCHES * max(map(len, shown))))))
+    figure.legend(
+        list(shown.values()), list(shown), loc="outside lower center", ncols=columns, handlelength=3, columnspacing=1.2
+    )
+    return -(-len(shown) // columns)
 
 
 def _described(svg: bytes, name: str, title: str, description: str) -> bytes:

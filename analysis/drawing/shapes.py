@@ -1,5 +1,6 @@
 """How the series of a panel are drawn: one function per kind of picture."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ if TYPE_CHECKING:
 
 MARKED = 7  # markers along a curve
 BAND = 0.18  # opacity of what lies within a standard deviation of a curve
-LARGEST = 420  # square points: area of the largest circle
+LARGEST = 260  # square points: area of the largest circle
+LABEL, NEAR, ASIDE = 0.12, 0.3, 0.2  # inches: height of a label; what is one column of them; and how far off it is
 
 
 def lines(axes: "Axes", panel: Panel) -> None:
@@ -43,14 +45,13 @@ def intervals(axes: "Axes", panel: Panel) -> None:
         axes.errorbar(x, y, (low, high), label=series.name, capsize=2, elinewidth=0.8, **style.line(series.place))
 
 
-def curves(axes: "Axes", panel: Panel, marks: tuple[float, ...] = (), scale: str = "linear") -> None:
+def curves(axes: "Axes", panel: Panel, marks: Sequence[float] = (), band: bool = True) -> None:
     """A line per series over many epochs, with a band of a standard deviation and a few markers.
 
     Args:
         marks: where vertical lines stand.
-        scale: of the y axis, ``linear`` or ``log``.
+        band: whether there is one.
     """
-    axes.set_yscale(scale)
     for mark in marks:
         axes.axvline(mark, color="#888888", linewidth=0.6, linestyle=(0, (2, 2)))
     for series in shown(panel):
@@ -58,7 +59,7 @@ def curves(axes: "Axes", panel: Panel, marks: tuple[float, ...] = (), scale: str
         x, y = [float(point.x) for point in series.points], [point.y for point in series.points]
         step = max(1, len(x) // MARKED)
         axes.plot(x, y, label=series.name, markevery=(series.place * step // 5 % step, step), **look)
-        if any(point.std for point in series.points):
+        if band and any(point.std for point in series.points):
             low = [point.y - (point.std or 0) for point in series.points]
             high = [point.y + (point.std or 0) for point in series.points]
             axes.fill_between(x, low, high, color=look["color"], alpha=BAND, linewidth=0)
@@ -73,23 +74,70 @@ def bars(axes: "Axes", panel: Panel) -> None:
     for number, series in enumerate(all_shown):
         shift = (number - (len(all_shown) - 1) / 2) * width
         x = [names.index(str(point.x)) + shift for point in series.points]
-        axes.bar(x, [point.y for point in series.points], width, label=series.name, **style.bar(series.place))
+        drawn = axes.bar(x, [point.y for point in series.points], width, label=series.name, **style.bar(series.place))
+        axes.bar_label(drawn, fmt="%.0f", fontsize=7, padding=1)
 
 
-def circles(axes: "Axes", panel: Panel, size: str, largest: float) -> None:
-    """A circle per series, with the number that its name begins with; its area goes by the column `size`."""
-    from matplotlib.patheffects import withStroke
+def circles(axes: "Axes", panel: Panel, size: str, colours: Mapping[str, int]) -> None:
+    """A circle per series, whose area goes by the column `size`, and beside it the number that its name begins with.
 
-    for series in shown(panel):
-        (point,), colour = series.points, style.line(series.place)["color"]
-        area = LARGEST * float(point.more[size] or 0) / largest
-        axes.scatter([float(point.x)], [point.y], area, color=colour, alpha=0.55, edgecolor=colour)
-        axes.plot([], [], "o", color=colour, alpha=0.7, label=series.name)
+    Args:
+        colours: name of a series -> number of its colour; the numbers tell circles apart without any.
+    """
+    all_shown = shown(panel)
+    points = [series.points[0] for series in all_shown]
+    sizes = [float(point.more[size] or 0) for point in points]
+    x, y = [float(point.x) for point in points], [point.y for point in points]
+    for series, one, other, area in zip(all_shown, x, y, sizes, strict=True):
+        colour = style.COLOURS[colours[series.name] % len(style.COLOURS)]
+        axes.scatter([one], [other], LARGEST * area / max(sizes), color=colour, alpha=0.5, edgecolor=colour)
+        axes.plot([], [], "o", color=colour, label=series.name)
+    axes.margins(0.18)
+    places = apart(axes, panel.size, list(zip(x, y, strict=True)))
+    for series, one, other, place in zip(all_shown, x, y, places, strict=True):
         axes.annotate(
-            series.name.split()[0], (float(point.x), point.y), ha="center", va="center", fontsize=7,
-            path_effects=[withStroke(linewidth=1.8, foreground="white")],
+            series.name.split()[0], (one, other), place, ha="left", va="center", fontsize=7,
+            arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": "#555555", "shrinkA": 0.5, "shrinkB": 0},
         )  # fmt: skip
-    axes.margins(0.12)
+
+
+def apart(axes: "Axes", size: tuple[float, float], spots: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Where labels of `spots` can stand, in data: right of them, and none on another.
+
+    Spots that are next to each other get a column of labels in the order of their heights, as near to them as the
+    height of a label allows.
+
+    Args:
+        size: of the panel in inches.
+    """
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    inch = (right - left) / (size[0] - 0.6), (top - bottom) / (size[1] - 0.8)  # in data, without the axes' labels
+    order = sorted(range(len(spots)), key=lambda index: spots[index])
+    columns: list[list[int]] = []
+    for index in order:
+        if columns and spots[index][0] - spots[columns[-1][-1]][0] < NEAR * inch[0]:
+            columns[-1].append(index)
+        else:
+            columns.append([index])
+    answer = dict[int, tuple[float, float]]()
+    for column in columns:
+        column.sort(key=lambda index: spots[index][1])
+        across = max(spots[index][0] for index in column) + ASIDE * inch[0]
+        heights = spaced([spots[index][1] for index in column], LABEL * inch[1])
+        answer |= {index: (across, height) for index, height in zip(column, heights, strict=True)}
+    return [answer[index] for index in range(len(spots))]
+
+
+def spaced(values: Sequence[float], least: float) -> list[float]:
+    """Ascending numbers moved as little as possible (in squares) so that neighbours are `least` apart."""
+    groups: list[list[float]] = []  # of what stands `least` apart: mean of where its first would be, and count
+    for place, value in enumerate(values):
+        groups.append([value - place * least, 1])
+        while len(groups) > 1 and groups[-2][0] > groups[-1][0]:
+            (one, first), (other, second) = groups[-2:]
+            groups[-2:] = [[(one * first + other * second) / (first + second), first + second]]
+    starts = [start for start, count in groups for _ in range(int(count))]
+    return [start + place * least for place, start in enumerate(starts)]
 
 
 @dataclass(frozen=True)
@@ -108,7 +156,8 @@ class Grid:
         rows = len(panel.series)
         axes.set(xlim=(0, len(self.columns)), ylim=(rows, 0))
         axes.set_xticks([place + 0.5 for place in range(len(self.columns))], [str(x) for x in self.columns])
-        axes.set_yticks([row + 0.5 for row in range(rows)], [series.name for series in panel.series])
+        names = ["" if panel.beside else series.name for series in panel.series]
+        axes.set_yticks([row + 0.5 for row in range(rows)], names)
         axes.tick_params(length=0)
         axes.grid(False)
         for row, series in enumerate(panel.series):
@@ -135,8 +184,8 @@ def frozen(axes: "Axes", panel: Panel, blocks: int) -> None:
     for row in range(1, rows):
         axes.axhline(row, color="white", linewidth=0.6)
     names = [str(block) for block in range(1, blocks + 1)] + ["classifier"]
-    told = sorted({0, blocks // 3 - 1, 2 * blocks // 3 - 1, blocks - 1, blocks})
-    axes.set_yticks([row + 0.5 for row in told if row >= 0], [names[row] for row in told if row >= 0])
+    told = sorted({0, max(0, blocks // 3 - 1), max(0, 2 * blocks // 3 - 1), blocks})
+    axes.set_yticks([row + 0.5 for row in told], [names[row] for row in told])
     axes.tick_params(axis="y", length=0)
     axes.set(xlim=(0, epochs), ylim=(0, rows))
 

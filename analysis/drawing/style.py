@@ -5,7 +5,7 @@ from typing import Any
 # Okabe and Ito's colours, which colour-blind readers can tell apart, without the yellow that is faint on paper.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 YELLOW, BLUE, GREY, INK = "#f0e442", "#0072b2", "#dddddd", "#1a1a1a"
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "*", ">")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "h", ">")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2)))
 HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++", "----")
 

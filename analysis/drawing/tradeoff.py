@@ -73,6 +73,5 @@ def _panel(
         )  # fmt: skip
         series.append(Series(f"{number}  {variant(cell)}", circle, methods.index(cell.values["method.name"])))
     count = (sum(bool(one.points) for one in series), len(series))
-    largest = max((float(one.points[0].more["memory_mb"] or 0) for one in series if one.points), default=1.0)
-    draw = partial(shapes.circles, size="memory_mb", largest=largest)
-    return Panel(title, "times as fast as dense", ACCURACY_LABEL, tuple(series), draw, count)
+    draw = partial(shapes.circles, size="memory_mb", colours={one.name: one.place for one in series})
+    return Panel(title, "times as fast as dense", ACCURACY_LABEL, tuple(series), draw, count, size=(3.5, 3.2))

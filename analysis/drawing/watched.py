@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from analysis.drawing import shapes
-from analysis.drawing.panel import Arrange, Draw, Panel, Point, Series
+from analysis.drawing.panel import Arrange, Panel, Point, Series
 from analysis.names import Name
-from analysis.plans import plan_of
+from analysis.plans import scheduled
 from analysis.protocol import Spec
 from spfde_exp.errors import UserError
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.match import Match
-    from spfde_exp.plan import RunPlan
 
 MADE = (
     "Test images, estimator and layers are told in docs/hooks.md; with several seeds, mean and one standard deviation."
@@ -24,7 +23,7 @@ MADE = (
 
 CKA = "CKA with the final network"
 
-Layers: TypeAlias = Callable[["RunPlan"], dict[str, str]]  # label -> name of the module
+Layers: TypeAlias = Callable[[Spec], dict[str, str]]  # label -> name of the module
 Curves: TypeAlias = dict[str, tuple[Point, ...]]
 
 
@@ -34,8 +33,8 @@ def numbered(*numbers: int, of: int = 32) -> Layers:
     In a network of another depth they are those that are as deep, of all its layers.
     """
 
-    def layers(plan: "RunPlan") -> dict[str, str]:
-        names = _counted(plan)
+    def layers(cell: Spec) -> dict[str, str]:
+        names = _counted(scheduled(cell)["layers"])
         places = [round((number - 1) / (of - 1) * (len(names) - 1)) for number in numbers]
         return _labelled(names, places)
 
@@ -45,16 +44,17 @@ def numbered(*numbers: int, of: int = 32) -> Layers:
 def spread(count: int, masked: bool = False) -> Layers:
     """The first, the last, and evenly many between; of the layers that have a mask, or of all."""
 
-    def layers(plan: "RunPlan") -> dict[str, str]:
-        names, prunable = _counted(plan), set(plan.prunable)
-        among = [place for place, name in enumerate(names) if name in prunable or not masked]
+    def layers(cell: Spec) -> dict[str, str]:
+        plan = scheduled(cell)
+        names = _counted(plan["layers"])
+        among = [place for place, name in enumerate(names) if name in plan["masked"] or not masked]
         return _labelled(names, [among[round(step / (count - 1) * (len(among) - 1))] for step in range(count)])
 
     return layers
 
 
-def _counted(plan: "RunPlan") -> list[str]:
-    return [layer.name for layer in plan.layers if "shortcut" not in layer.name.split(".")]
+def _counted(layers: list[str]) -> list[str]:
+    return [name for name in layers if "shortcut" not in name.split(".")]
 
 
 def _labelled(names: list[str], places: list[int]) -> dict[str, str]:
@@ -68,7 +68,6 @@ def per_layer(
     *,
     part: str | None = None,
     change: Callable[["pd.DataFrame"], "pd.DataFrame"] = lambda frame: frame,
-    draw: Draw = shapes.curves,
 ) -> Arrange:
     """A curve per layer of the runs of the only cell.
 
@@ -79,11 +78,11 @@ def per_layer(
     """
 
     def arrange(found: "Match") -> list[Panel]:
-        names = layers(plan_of(found.protocol.cells[0]))
+        names = layers(found.protocol.cells[0])
         curves, notes = _watched(found, 0, hook, part, lambda frame: _picked(change(frame), names))
         series = tuple(Series(name, curves.get(name, ()), place) for place, name in enumerate(names))
         cells = (len(curves), len(names))
-        return [Panel("", "epoch", label, series, draw, cells, (*notes, _told(names)))]
+        return [Panel("", "epoch", label, series, shapes.curves, cells, (*notes, _told(names)))]
 
     return arrange
 
@@ -92,7 +91,7 @@ def per_cell(hook: str, name: Name, layers: Layers, label: str) -> Arrange:
     """A panel per layer, with a curve per cell."""
 
     def arrange(found: "Match") -> list[Panel]:
-        names = layers(plan_of(found.protocol.cells[0]))
+        names = layers(found.protocol.cells[0])
         read = [
             _watched(found, index, hook, None, lambda frame: _picked(frame, names))
             for index in range(len(found.protocol.cells))
@@ -106,7 +105,9 @@ def per_cell(hook: str, name: Name, layers: Layers, label: str) -> Arrange:
             )
             cells = (sum(bool(curve.points) for curve in series), len(series))
             title = layer if len(names) > 1 else ""
-            answer.append(Panel(title, "epoch", label, series, shapes.curves, cells, (*notes, _told(names))))
+            answer.append(
+                Panel(title, "epoch", label, series, shapes.curves, cells, (*notes, _told(names)), (2.4, 2.0))
+            )
         return answer
 
     return arrange
@@ -127,7 +128,7 @@ def counted(
     Args:
         read: from its rows to what is drawn.
         window: of the epochs, as shares of the run.
-        marked: whether lines stand where masks change.
+        marked: whether lines stand where masks change, instead of bands of a standard deviation.
     """
 
     def arrange(found: "Match") -> list[Panel]:
@@ -140,9 +141,9 @@ def counted(
             series.append(Series(name(cell), points, place))
             notes += told
             if marked:  # an update at the start of epoch e, counted from 0, comes before the x of e + 1
-                changes |= {e + 0.5 for e in plan_of(cell).schedule.updates if low <= e <= high}
+                changes |= {e + 0.5 for e in scheduled(cell)["updates"] if low <= e <= high}
         count = (sum(bool(curve.points) for curve in series), len(series))
-        draw = partial(shapes.curves, marks=tuple(sorted(changes)))
+        draw = partial(shapes.curves, marks=sorted(changes), band=not marked)
         return [Panel(title, "epoch", label, tuple(series), draw, count, tuple(notes))]
 
     return arrange

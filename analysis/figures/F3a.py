@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from analysis.drawing import shapes
 from analysis.drawing.panel import Figure, Panel, Point, Series
 from analysis.names import freezing
-from analysis.plans import plan_of
+from analysis.plans import scheduled
 
 if TYPE_CHECKING:
     from analysis.match import Match
@@ -17,17 +17,17 @@ def arrange(found: "Match") -> Sequence[Panel]:
     """A panel per scheme."""
     panels = []
     for cell in found.protocol.cells:
-        plan = plan_of(cell).freeze
-        points = tuple(Point(epoch, depth) for epoch, depth in enumerate(plan.frozen))
+        plan = scheduled(cell)
+        points = tuple(Point(epoch, depth) for epoch, depth in enumerate(plan["frozen"]))
         panels.append(
             Panel(
-                title=f"{freezing(cell)}: {100 * plan.reduction():.1f} %",
+                title=f"{freezing(cell)}: {100 * plan['saved']:.1f} %",
                 x="epoch",
                 y="block",
                 series=(Series("frozen blocks", points, 0),),
-                draw=partial(shapes.frozen, blocks=len(plan.blocks)),
+                draw=partial(shapes.frozen, blocks=len(plan["blocks"])),
                 cells=(1, 1),
-                notes=(f"{freezing(cell)}: {plan.summary()}",),
+                notes=(f"{freezing(cell)}: {plan['freezing']}",),
                 size=(3.5, 2.4),
             )
         )

@@ -1,9 +1,7 @@
 """SpFDE Figure 3 (b): how gradient norms change from epoch to epoch."""
 
-from functools import partial
 from typing import TYPE_CHECKING
 
-from analysis.drawing import shapes
 from analysis.drawing.panel import Figure
 from analysis.drawing.watched import MADE, per_layer, spread
 
@@ -27,7 +25,6 @@ FIGURE = Figure(
         "change of the gradient norm\nfrom epoch to epoch (share)",
         part="layers",
         change=change,
-        draw=partial(shapes.curves, scale="log"),
     ),
     made=(
         "Norm of a layer's gradient as the optimiser sees it, mean over the steps of an epoch; drawn is its change "

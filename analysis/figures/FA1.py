@@ -9,4 +9,5 @@ FIGURE = Figure(
     source="SpFDE Figure A1",
     arrange=per_cell("cka", sparsity, numbered(1, 3, 18, 25, 32), CKA),
     made=("Linear CKA, unbiased, between a layer's outputs after each epoch and after the last one.", MADE),
+    columns=3,
 )

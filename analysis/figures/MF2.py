@@ -33,7 +33,6 @@ def arrange(found: "Match") -> Sequence[Panel]:
             draw=shapes.intervals,
             cells=(len(timings), len(timings)),
             notes=(f"measured on this machine just now: {machine()}",),
-            size=(4.6, 3.2),
         )
     ]
 

@@ -2,6 +2,6 @@
 
 from analysis.drawing.panel import Figure
 from analysis.drawing.points import MADE, SPARSITY, over
-from analysis.names import variant
+from analysis.names import scheme_or_system
 
-FIGURE = Figure(id="MF5b", source="MEST Figure 5 (b)", arrange=over(SPARSITY, variant), made=(MADE,))
+FIGURE = Figure(id="MF5b", source="MEST Figure 5 (b)", arrange=over(SPARSITY, scheme_or_system), made=(MADE,))

@@ -4,7 +4,7 @@ from analysis.drawing.panel import Arrange, Figure
 from analysis.drawing.points import MADE, SPARSITY, over, titled, together
 from analysis.drawing.tradeoff import MADE as MADE_OF_CIRCLES
 from analysis.drawing.tradeoff import tradeoff
-from analysis.names import variant
+from analysis.names import scheme_or_system
 from analysis.protocol import Spec
 
 REFERENCES = ("deepr", "set", "dsr")  # keep weights and gradients sparse
@@ -17,7 +17,7 @@ def with_references(method: str, title: str) -> Arrange:
     def shown(cell: Spec) -> bool:
         return cell.values["method.name"] in (method, *REFERENCES) and cell.values["sieve.mode"] == "none"
 
-    return titled([title], over(SPARSITY, variant, only=shown))
+    return titled([title], over(SPARSITY, scheme_or_system, only=shown))
 
 
 def at_90(cell: Spec) -> bool:
