@@ -84,8 +84,9 @@ def _trained(cell: Spec) -> str:
 
 
 def setting_of(sweep: SweepFile) -> tuple[str, ...]:
-    """`SETTING`, and the configuration keys that the cells of a sweep file name."""
-    return tuple(dict.fromkeys((*SETTING, *(key for cell in sweep.cells for key in cell if "." in key))))
+    """`SETTING`, the configuration keys that the cells of a sweep file name, and the hooks that it needs."""
+    hooks = (key for key in sweep.base if key.startswith("hooks."))
+    return tuple(dict.fromkeys((*SETTING, *hooks, *(key for cell in sweep.cells for key in cell if "." in key))))
 
 
 def place(identity_: Mapping[str, Any], keys: Sequence[str]) -> tuple[Any, ...]:
