@@ -63,7 +63,7 @@ def _times_fewer_flops(runs: "pd.DataFrame", baseline: "pd.DataFrame") -> "pd.Se
 
 
 def _per_iteration(runs: "pd.DataFrame", baseline: "pd.DataFrame") -> "pd.Series":
-    return _seconds(runs) / _column(runs, "steps_per_epoch")
+    return _column(runs, "train_time_s") / _column(runs, "steps")
 
 
 ACCURACY = Quantity("test_acc", "accuracy %")

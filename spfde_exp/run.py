@@ -247,6 +247,7 @@ def _summary(folder: RunFolder, trainer: Trainer, config: Config, realised: RunP
         "test_acc": last["test_acc"],
         "best_test_acc": max(row["test_acc"] for row in rows),
         "epochs": len(rows),
+        "steps": sum(math.ceil(row["train_examples"] / config.optim.batch_size) for row in rows),
         **realised.prediction(),
         "sparsity": trainer.masks.sparsity,
         "train_flops": trainer.setup_flops + sum(row["epoch_flops"] for row in rows),

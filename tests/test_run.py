@@ -27,7 +27,7 @@ SUMMARY = {
     "train_flops_dense", "train_flops_paper", "flops_reduction_freeze", "flops_reduction_freeze_trained",
     "flops_reduction_sieve", "flops_reduction_total", "inference_flops", "params", "params_active", "memory_avg_bytes",
     "memory_min_bytes", "memory_mest_bytes", "memory_peak_measured_bytes", "epoch_time_mean_s", "train_time_s",
-    "forgetting_events", "unforgettable",
+    "forgetting_events", "unforgettable", "steps",
 }  # fmt: skip
 
 
