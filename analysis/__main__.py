@@ -26,6 +26,14 @@ def run(argv: list[str]) -> None:
     parser = OneLineParser(prog="python -m analysis", description="Fill a table of the papers from run folders.")
     parser.add_argument("table", nargs="?", default="list", help="id of a table, or list (default)")
     parser.add_argument("--runs", action="append", metavar="DIR", help="a runs_dir, may be repeated (default: runs)")
+    parser.add_argument(
+        "--wandb", action="append", default=[], metavar="ENTITY/PROJECT",
+        help="the runs of a project on a W&B server, may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--wandb-dir", action="append", default=[], metavar="DIR",
+        help="the runs in W&B's own files anywhere below a folder, such as offline-run-..., may be repeated",
+    )  # fmt: skip
     parser.add_argument("--format", choices=FORMATS, default="markdown")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of to standard output")
     parser.add_argument(
@@ -42,13 +50,16 @@ def run(argv: list[str]) -> None:
     if arguments.out and not arguments.out.absolute().parent.is_dir():
         raise UserError(f"--out {arguments.out}: its folder is not there; make it, or choose another one")
 
-    from analysis.build import build  # loads pandas
+    from analysis.build import fill  # loads pandas
     from analysis.kept import keeping
+    from analysis.load import load_runs
     from analysis.render import WRITERS
 
-    default = ["runs"] if Path("runs").is_dir() else []
+    elsewhere = arguments.wandb or arguments.wandb_dir
+    dirs = arguments.runs or (["runs"] if Path("runs").is_dir() and not elsewhere else [])
     with keeping():
-        table = build(definition, arguments.runs or default, arguments.overrides)
+        frame = load_runs(dirs, arguments.wandb, arguments.wandb_dir)
+        table = fill(definition, frame, arguments.overrides, *dirs[:1])
     text = WRITERS[arguments.format](table)
     if arguments.format == "csv":  # has no place for remarks
         print(*table.notes, *([f"to train what is missing: {table.command}"] if table.command else []),

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from analysis import wandb_source
+from analysis.__main__ import run
 from analysis.load import load_metrics, load_runs
 from analysis.wandb_source import AT_THE_END, OF_AN_EPOCH
 from spfde_exp.config import NEUTRAL, compose, signature
@@ -69,7 +70,7 @@ def served(monkeypatch):
 
 
 def config_of(seed):
-    return compose(["recipe=digits", "sparsity=0.9", "freeze=0.2", f"seed={seed}"])
+    return compose(["recipe=digits", "method=mest_ems", "sieve=none", "sparsity=0.9", "freeze=0.2", f"seed={seed}"])
 
 
 def check(frame):
@@ -101,15 +102,25 @@ def test_a_project_is_read_page_by_page(served):
 def test_a_project_has_the_columns_of_run_folders(served, tmp_path, plant):
     """And its runs fall into the same cells."""
     served(FakeApi())
-    plant("A10", "recipe=digits", "sparsity=0.9", "freeze=0.2", cells=[0], seeds=(0, 1, 2))
+    paths = plant("A8", "recipe=digits")
     folders, project = load_runs([tmp_path / "runs"]), load_runs(wandb=[PROJECT])
     assert not set(OF_AN_EPOCH) & set(project)
     assert not [column for column in project if column.startswith("_")]
     settings = {column for column in folders if "." in column}
     assert settings - set(project) <= set(NEUTRAL)
-    assert folders["cell"].iloc[0] in set(project["cell"])
     both = load_runs([tmp_path / "runs"], wandb=[PROJECT])
-    assert len(both) == len(project)  # the folders' three are the project's
+    shared = set(folders["signature"]) & set(project["signature"])
+    assert len(shared) == 3 and len(both) == len(paths) + len(project) - 3
+    assert any("3 runs found more than once" in note for note in both.attrs["notes"])  # other results were planted
+
+
+def test_a_table_of_a_project(served, capsys):
+    served(FakeApi())
+    run(["A8", "--wandb", PROJECT, "recipe=digits"])
+    table = capsys.readouterr().out
+    (row,) = [line for line in table.splitlines() if line.startswith("| sparsity 90 %")]
+    assert "98.60 ± 0.10 (3)" in row.replace("&nbsp;", " ") and row.count("—") == 8
+    assert "1 run has a cell's settings under another protocol (other optim.lr)" in table
 
 
 def test_half_a_project_is_none(served):
