@@ -95,7 +95,8 @@ def _plan(config: Config, model: Profile) -> RunPlan:
     schedule = method.schedule_of(config)
     sparsity, prunable = config.sparsity, set(model.prunable)
     shapes = {layer.name: layer.shape for layer in model.layers if layer.name in prunable}
-    units = layouts(shapes, sparsity.scheme, sparsity.block)
+    groups = {layer.name: layer.groups for layer in model.layers if layer.name in prunable}
+    units = layouts(shapes, sparsity.scheme, sparsity.block, groups)
     distribution = Distribution(units, sparsity.target, sparsity.distribution, sparsity.explicit)
     if method.ranks_globally:
         distribution.check_total()

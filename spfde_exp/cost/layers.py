@@ -22,6 +22,7 @@ class Layer:
         positions: how often each weight is used per example; weights x positions = MACs.
         outputs: output elements per example.
         shape: shape of the weight, filters first.
+        groups: of a convolution; the filters of each read channels of their own.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Layer:
     positions: int
     outputs: int
     shape: tuple[int, ...] = ()
+    groups: int = 1
 
     @property
     def macs(self) -> int:
@@ -113,6 +115,7 @@ def measure_layers(
             m.weight.numel(),
             *found.get(name, (0, 0)),
             tuple(m.weight.shape),
+            m.groups if isinstance(m, nn.Conv2d) else 1,
         )
         for name, m in weight_layers(model).items()
     ]

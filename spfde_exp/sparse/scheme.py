@@ -65,7 +65,9 @@ SCHEMES: dict[str, Callable[[str, Shape, Sequence[int]], Layout]] = {
 }
 
 
-def layouts(shapes: Mapping[str, Shape], scheme: str, block: Sequence[int] = (4, 1)) -> dict[str, Layout]:
+def layouts(
+    shapes: Mapping[str, Shape], scheme: str, block: Sequence[int] = (4, 1), groups: Mapping[str, int] | None = None
+) -> dict[str, Layout]:
     """Layer -> its units under `scheme`.
 
     Args:
@@ -73,6 +75,7 @@ def layouts(shapes: Mapping[str, Shape], scheme: str, block: Sequence[int] = (4,
         scheme: ``unstructured``; ``filter`` (output channels) or ``channel`` (input channels); ``block`` of
             `block` weights (m filters x n columns of the filters x (channels x kernel) matrix); ``pattern`` (3x3
             kernels with four entries, or none); ``hybrid`` (pattern for 3x3 kernels, block for all others).
+        groups: layer -> groups of its convolution, where shapes do not tell; 1 if not given.
 
     Raises:
         UserError: a layer does not divide into such units.
@@ -82,4 +85,11 @@ def layouts(shapes: Mapping[str, Shape], scheme: str, block: Sequence[int] = (4,
             "sparsity.scheme=pattern needs 3x3 kernels, and no prunable layer of this model has any; "
             "choose sparsity.scheme=block, channel, filter or unstructured"
         )
-    return {name: SCHEMES[scheme](name, tuple(shape), block) for name, shape in shapes.items()}
+    units = {name: SCHEMES[scheme](name, tuple(shape), block) for name, shape in shapes.items()}
+    for name, count in (groups or {}).items():
+        if scheme == "channel" and count > 1:
+            raise UserError(
+                f"sparsity.scheme=channel needs filters that read the same input channels, and layer {name} has {count} "
+                "groups of them that do not; choose sparsity.scheme=filter, block or unstructured"
+            )
+    return units

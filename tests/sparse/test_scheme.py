@@ -11,7 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from spfde_exp.config import compose
 from spfde_exp.errors import UserError
+from spfde_exp.plan import make_plan
 from spfde_exp.schema import MethodConfig
 from spfde_exp.sparse.layout import PATTERNS, Patterns
 from spfde_exp.sparse.masks import Masks
@@ -229,6 +231,34 @@ def test_layers_that_do_not_divide(scheme: str, shapes: dict[str, tuple[int, ...
     with pytest.raises(UserError) as error:
         layouts(shapes, scheme)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+class Grouped(nn.Module):
+    """Three convolutions, the last one with filters in two groups."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.stem, self.plain = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.grouped, self.classifier = nn.Conv2d(8, 8, 3, padding=1, groups=groups), nn.Linear(8, 10)
+
+    def blocks(self) -> list[tuple[str, list[str]]]:
+        return [("one", ["stem", "plain"]), ("two", ["grouped"])]
+
+    def forward(self, x: Tensor, frozen: int = 0) -> Tensor:
+        return self.classifier(self.grouped(self.plain(self.stem(x))).mean((2, 3)))
+
+
+@pytest.mark.parametrize(("groups", "told"), [(2, "layer grouped has 2 groups"), (8, "layer grouped has one for each")])
+def test_channels_of_groups_are_no_input_channels(groups: int, told: str) -> None:
+    config = compose(["method=mest_em", "sparsity=0.5", "sparsity.scheme=channel", "freeze=none"])
+    assert make_plan(config, Grouped(1)).prediction()["sparsity"] == 0.5
+    with pytest.raises(
+        UserError, match=rf"^sparsity.scheme=channel needs .*{told}.*; choose sparsity.scheme=filter"
+    ) as error:
+        make_plan(config, Grouped(groups))
+    assert "\n" not in str(error.value)
+    other = compose(["method=mest_em", "sparsity=0.5", "sparsity.scheme=filter", "freeze=none"])
+    assert make_plan(other, Grouped(groups)).prediction()["sparsity"] == 0.5
 
 
 def test_hybrid_is_pattern_for_3x3_and_block_for_the_rest() -> None:
