@@ -27,7 +27,7 @@ class Distribution:
     densities in fixed proportions, with one common factor; a layer that would be denser than it can be keeps all, and
     the others make up for it. ``explicit`` takes the sparsity of each kernel size at the target (MEST Table K.1).
 
-    While a method prunes beyond the target, all layers lose in proportion, but those that are dense at the target;
+    While a method prunes beyond the target, all layers lose in proportion, but those whose units are all kept at it;
     and none loses its last unit.
 
     Attributes:
@@ -63,7 +63,11 @@ class Distribution:
         densities = self._final
         if sparsity > self.target:
             scale = (1 - sparsity) / (1 - self.target)
-            densities = {name: density if density == 1 else density * scale for name, density in densities.items()}
+            most = {name: layout.densest for name, layout in self.layouts.items()}
+            full = {
+                name for name, density in densities.items() if round(density - most[name], 9) >= 0
+            }  # part: 10 digits
+            densities = {name: part if name in full else part * scale for name, part in densities.items()}
         elif sparsity < self.target:  # at 0 nothing is zero, also where the parts do not add up to the target
             densities = self._filled(densities, 1 - (1 - self._overall(densities)) * sparsity / self.target)
         return {name: round(1 - density, DIGITS) for name, density in densities.items()}

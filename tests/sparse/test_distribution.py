@@ -124,6 +124,14 @@ def test_what_is_dense_at_the_target_is_never_pruned() -> None:
     assert kept(dense, 0.9)["one"] == 64
 
 
+def test_a_layer_whose_kernels_are_all_kept_is_never_pruned_either() -> None:
+    """Under patterns 4/9 is all; EM prunes to 80 %, and the large layer alone loses a fifth, 500 x 4/5."""
+    erk = spread("erk", 0.75, "hybrid")
+    assert kept(erk, 0.8) == {"one": 64, "small": 64, "large": 400}
+    parts = spread("explicit", 0.6, "hybrid", explicit={"3x3": 0.5555555556, "1x1": 0.9})
+    assert kept(parts, 0.7)["large"] == kept(parts, 0.6)["large"] == 1024
+
+
 def test_no_layer_loses_its_last_unit() -> None:
     """1 of 16 channels stays at 95 %, and rounding would leave 0 of 16 at 97 %."""
     channels = spread("uniform", 0.95, "channel", {"a": (16, 16, 3, 3)})
