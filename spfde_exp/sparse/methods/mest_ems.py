@@ -18,7 +18,7 @@ class MestEMS(MestEM):
 
     @classmethod
     def mutation_ratio(cls, target: float, p: Any) -> float:
-        ratio = round(min(0.05, 1 - target), 10) if p == "auto" else round(float(p), 10)
+        ratio = round(min(0.05, 1 - target, target), 10) if p == "auto" else round(float(p), 10)
         if ratio > target:
             raise UserError(
                 f"method.p={ratio:g} is more than sparsity={target:g} leaves to grow; "

@@ -33,6 +33,13 @@ def of(config: Config) -> SparsitySchedule:
 # -- Table A3
 
 
+@pytest.mark.parametrize(("target", "ratio"), [(0.9, 0.05), (0.98, 0.02), (0.05, 0.05), (0.03, 0.03)])
+def test_auto_leaves_room_to_grow_and_to_keep(target: float, ratio: float) -> None:
+    """SpFDE's 0.05, but no more than is kept, and no more than is zero: then the network is trained dense."""
+    assert METHODS["mest_ems"].mutation_ratio(target, "auto") == ratio
+    assert schedule("mest_ems", target).trained[0] == pytest.approx(target - ratio)
+
+
 def test_ems_at_90_percent() -> None:
     plan = schedule("mest_ems", 0.9)
     assert plan.trained == pytest.approx([0.85] * 90 + [0.875] * 30 + [0.9] * 40)
