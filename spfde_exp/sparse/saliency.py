@@ -138,7 +138,7 @@ def synflow(
         total = sum(float(score[kept[name]].sum()) for name, score in scores.items())
         if not 0 < total < math.inf:
             raise UserError(
-                f"SynFlow's scores add up to {total:g} in round {index + 1} of {rounds}, so that nothing can be ranked: "
+                f"SynFlow's scores add up to {total:g} in round {index + 1} of {rounds}, so nothing can be ranked: "
                 "activations saturate (ReLU6), or no flow is left, or too much; choose another method or model, or a "
                 "lower sparsity"
             )

@@ -182,9 +182,8 @@ OTHERWISE = {
     [(name, key) for name in SCHEMES if name != "none" for key, (schemes, _) in READ.items() if name not in schemes],
 )
 def test_keys_that_a_scheme_never_reads_are_refused_beside_their_default(scheme: str, key: str) -> None:
-    with pytest.raises(
-        UserError, match=rf"^freeze.{key}=.* is for .*{READ[key][0][-1]}, and freeze.scheme={scheme} "
-    ) as error:
+    told = rf"^freeze.{key}=.* is for .*{READ[key][0][-1]}, and freeze.scheme={scheme} does not read it; leave it out"
+    with pytest.raises(UserError, match=told) as error:
         compose([f"freeze={scheme}", f"freeze.{key}={OTHERWISE[key]}"])
     assert "\n" not in str(error.value)
 
