@@ -64,9 +64,8 @@ class Distribution:
         if sparsity > self.target:
             scale = (1 - sparsity) / (1 - self.target)
             most = {name: layout.densest for name, layout in self.layouts.items()}
-            full = {
-                name for name, density in densities.items() if round(density - most[name], 9) >= 0
-            }  # part: 10 digits
+            # to nine digits: explicit parts have ten
+            full = {name for name, density in densities.items() if round(density - most[name], 9) >= 0}
             densities = {name: part if name in full else part * scale for name, part in densities.items()}
         elif sparsity < self.target:  # at 0 nothing is zero, also where the parts do not add up to the target
             densities = self._filled(densities, 1 - (1 - self._overall(densities)) * sparsity / self.target)

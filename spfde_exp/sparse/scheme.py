@@ -89,7 +89,7 @@ def layouts(
     for name, count in (groups or {}).items():
         if scheme == "channel" and count > 1:
             raise UserError(
-                f"sparsity.scheme=channel needs filters that read the same input channels, and layer {name} has {count} "
-                "groups of them that do not; choose sparsity.scheme=filter, block or unstructured"
+                "sparsity.scheme=channel needs filters that all read the same input channels, and layer "
+                f"{name} has {count} groups of them; choose sparsity.scheme=filter, block or unstructured"
             )
     return units

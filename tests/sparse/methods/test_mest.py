@@ -96,7 +96,7 @@ def test_removing_every_weight_is_refused(name: str, target: float, p: float) ->
 
 def test_growing_more_than_there_is_is_refused() -> None:
     with pytest.raises(UserError, match="method.p=0.05 .* sparsity=0.04"):
-        schedule("mest_ems", 0.04)
+        schedule("mest_ems", 0.04, 0.05)
 
 
 # -- scaled to other lengths
