@@ -6,6 +6,8 @@ import pandas as pd
 
 from analysis.protocol import Spec
 
+MACHINE = ("host", "device_name", "threads")
+
 
 def comparable(
     used: pd.DataFrame, cells: Sequence[Spec], is_baseline: Callable[[Spec], bool]
@@ -25,7 +27,7 @@ def comparable(
     if packed := len(mine) - len(alone):
         notes.append(f"left out: {_runs(packed)} that shared the device with others, so that times mean little")
     baselines = {cell.key for cell in cells if is_baseline(cell)}
-    devices = alone.assign(machine=list(zip(alone["device"], alone["threads"], strict=True)))
+    devices = alone.assign(machine=list(alone[list(MACHINE)].fillna("").itertuples(index=False, name=None)))
     there = set(devices.loc[devices["cell"].isin(baselines), "machine"])
     counts = devices[devices["machine"].isin(there)].groupby("machine")["cell"].nunique()
     if counts.empty:
@@ -33,7 +35,8 @@ def comparable(
     chosen = counts.sort_values(kind="stable").index[-1]
     kept = alone[[machine == chosen for machine in devices["machine"]]]
     if others := len(alone) - len(kept):
-        notes.append(f"left out: {_runs(others)} on other devices than {chosen[0]} with {chosen[1]:g} threads")
+        named = " ".join(f"{key}={value}" for key, value in zip(MACHINE, chosen, strict=True))
+        notes.append(f"left out: {_runs(others)} on other devices than {named}")
     return kept, notes
 
 

@@ -142,7 +142,7 @@ def timed(tmp_path, plant):
     frame["epoch_time_mean_s"] = frame["freeze.target"].map(
         {0: 46.94, 0.1: 42.75, 0.15: 40.53, 0.2: 38.10, 0.25: 35.83}
     )
-    return frame.assign(device="cpu", threads=1, runs_per_device=1)
+    return frame.assign(host="here", device_name="cpu", threads=1, runs_per_device=1)
 
 
 def column(table, number):
@@ -161,11 +161,11 @@ def test_accelerations_follow_from_epoch_times(tmp_path, plant):
 def test_times_of_packed_runs_and_of_other_devices_do_not_count(tmp_path, plant):
     frame = timed(tmp_path, plant)
     frame.loc[frame["freeze.target"] == 0.1, "runs_per_device"] = 2
-    frame.loc[frame["freeze.target"] == 0.2, "device"] = "cuda"
+    frame.loc[frame["freeze.target"] == 0.2, "host"] = "there"
     table = fill(find_table("A11"), frame)
     assert [value is None for value in column(table, 1)] == [False, True, False, True, False]
     assert any("1 run that shared" in note for note in table.notes)
-    assert any("1 run on other devices than cpu with 1 threads" in note for note in table.notes)
+    assert any("1 run on other devices than host=here device_name=cpu threads=1" in note for note in table.notes)
     assert table.runs == (3, 5)
 
 
