@@ -51,6 +51,11 @@ def infer_overrides(table: str, frame: pd.DataFrame) -> tuple[str, ...]:
     if not fitting:
         return ()
     if len(fitting) > 1:
+        # what is trained without some settings does not tell them; the fewest words may cover all runs
+        for words in sorted((_spell(sweep, runs[0]) for runs in fitting), key=len):
+            protocol = make_protocol(table, words)
+            if not any(differing(who, _cell_of(protocol, who).identity) for group in fitting for who in group):
+                return protocol.overrides
         firsts = [_shared(runs[0]) for runs in fitting]
         keys = sorted({key for other in firsts[1:] for key in differing(firsts[0], other)})
         options = [" ".join(_spell(sweep, runs[0])) or f"recipe={sweep.base['recipe']}" for runs in fitting]
