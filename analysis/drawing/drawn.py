@@ -120,12 +120,12 @@ class Drawn:
 
     @property
     def _description(self) -> str:
-        shown = [
-            f"{panel.title + ': ' if panel.title else ''}{panel.y} over {panel.x}; "
-            + (", ".join(series.name for series in panel.series if series.points) or "no runs yet")
-            for panel in self.panels
-        ]
-        return f"{self.headline}. {'. '.join(shown)}. The numbers are in {self.id}.csv."
+        shown = []
+        for panel in self.panels:
+            names = ", ".join(series.name for series in panel.series if series.points) or "no runs yet"
+            shown.append(f"{panel.title + ': ' if panel.title else ''}{panel.y} over {panel.x}; {names}")
+        told = [note for panel in self.panels for note in panel.notes]
+        return ". ".join([self.headline, *shown, *dict.fromkeys(told), f"The numbers are in {self.id}.csv."])
 
 
 def draw(figure: Figure, frame: pd.DataFrame, arguments: Sequence[str] = (), runs_dir: str = "runs") -> Drawn:

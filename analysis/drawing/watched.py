@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from analysis.match import Match
 
 MADE = (
-    "Test images, estimator and layers are told in docs/hooks.md; with several seeds, mean and one standard deviation."
+    "docs/hooks.md tells how runs are watched. With several seeds: their mean, with a band of one standard deviation."
 )
 
 CKA = "CKA with the final network"

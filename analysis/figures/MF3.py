@@ -33,7 +33,7 @@ FIGURE = Figure(
     source="MEST Figure 3",
     arrange=together(
         titled(
-            ["(a)"],
+            ["(a) after training"],
             over(
                 SPARSITY,
                 system,
@@ -43,7 +43,13 @@ FIGURE = Figure(
             ),
         ),
         counted(
-            forgotten, system, "increase of forgotten examples", title="(b)", only=at_90, window=SHOWN, marked=True
+            forgotten,
+            system,
+            "increase of forgotten examples",
+            title="(b) from epoch to epoch",
+            only=at_90,
+            window=SHOWN,
+            marked=True,
         ),
     ),
     made=(
