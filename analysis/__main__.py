@@ -1,13 +1,19 @@
-"""`python -m analysis`: the papers' tables, filled from run folders."""
+"""`python -m analysis`: the papers' tables and figures, from run folders."""
 
+import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from analysis.figures import figure_ids, find_figure
 from analysis.tables import find_table, table_ids
 from spfde_exp.cli import OneLineParser, guarded
 from spfde_exp.errors import UserError
 from spfde_exp.files import write_atomic
 from spfde_exp.launch.sweepfile import load_sweep
+
+if TYPE_CHECKING:  # listing loads no pandas
+    import pandas as pd
 
 FORMATS = ("markdown", "latex", "csv", "json")
 
@@ -18,13 +24,15 @@ def main() -> None:
 
 
 def run(argv: list[str]) -> None:
-    """List the tables, or print one.
+    """List the tables and figures, print a table, or write a figure.
 
     Raises:
-        UserError: an unknown table or option, a folder that is not there, runs that are ambiguous.
+        UserError: an unknown id or option, a folder that is not there, runs that are ambiguous.
     """
-    parser = OneLineParser(prog="python -m analysis", description="Fill a table of the papers from run folders.")
-    parser.add_argument("table", nargs="?", default="list", help="id of a table, or list (default)")
+    parser = OneLineParser(
+        prog="python -m analysis", description="Make a table or a figure of the papers from run folders."
+    )
+    parser.add_argument("id", nargs="?", default="list", help="of a table or figure, or list (default)")
     parser.add_argument("--runs", action="append", metavar="DIR", help="a runs_dir, may be repeated (default: runs)")
     parser.add_argument(
         "--wandb", action="append", default=[], metavar="ENTITY/PROJECT",
@@ -34,33 +42,44 @@ def run(argv: list[str]) -> None:
         "--wandb-dir", action="append", default=[], metavar="DIR",
         help="the runs in W&B's own files anywhere below a folder, such as offline-run-..., may be repeated",
     )  # fmt: skip
-    parser.add_argument("--format", choices=FORMATS, default="markdown")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of to standard output")
+    parser.add_argument("--format", choices=FORMATS, help="of a table (default: markdown)")
+    parser.add_argument(
+        "--out", type=Path, metavar="PATH",
+        help="a table's file, instead of standard output; the folder of a figure's SVG, PNG and CSV, instead of this one",
+    )  # fmt: skip
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value",
         help="the protocol to show, as for python -m spfde_exp -m +sweep=TABLE; default: the paper's where a "
         "run has it, else the only one that the runs have",
     )  # fmt: skip
     arguments = parser.parse_intermixed_args(argv)
-    if arguments.table == "list":
+    if arguments.id == "list":
         for name in table_ids():
             print(f"{name}  {load_sweep(name).title}  ({find_table(name).source})")
-        return
-    definition = find_table(arguments.table)
+        for name in figure_ids():
+            print(f"{name}  {load_sweep(name).title}  ({find_figure(name).source})")
+    elif arguments.id in figure_ids():
+        _write_figure(arguments)
+    elif arguments.id in table_ids():
+        _print_table(arguments)
+    else:
+        known = ", ".join([*table_ids(), *figure_ids()])
+        raise UserError(f"'{arguments.id}' is no table or figure; allowed: {known}, or list")
+
+
+def _print_table(arguments: argparse.Namespace) -> None:
+    definition = find_table(arguments.id)
     if arguments.out and not arguments.out.absolute().parent.is_dir():
         raise UserError(f"--out {arguments.out}: its folder is not there; make it, or choose another one")
 
     from analysis.build import fill  # loads pandas
     from analysis.kept import keeping
-    from analysis.load import load_runs
     from analysis.render import WRITERS
 
-    elsewhere = arguments.wandb or arguments.wandb_dir
-    dirs = arguments.runs or (["runs"] if Path("runs").is_dir() and not elsewhere else [])
     with keeping():
-        frame = load_runs(dirs, arguments.wandb, arguments.wandb_dir)
-        table = fill(definition, frame, arguments.overrides, *dirs[:1])
-    text = WRITERS[arguments.format](table)
+        frame, runs_dir = _runs(arguments)
+        table = fill(definition, frame, arguments.overrides, runs_dir)
+    text = WRITERS[arguments.format or "markdown"](table)
     if arguments.format == "csv":  # has no place for remarks
         print(*table.notes, *([f"to train what is missing: {table.command}"] if table.command else []),
               sep="\n", file=sys.stderr)  # fmt: skip
@@ -68,6 +87,34 @@ def run(argv: list[str]) -> None:
         write_atomic(arguments.out, text)
     else:
         sys.stdout.write(text)
+
+
+def _write_figure(arguments: argparse.Namespace) -> None:
+    """Picture and numbers into a folder, the caption to standard output."""
+    folder = arguments.out or Path()
+    if arguments.format:
+        raise UserError(f"--format is for tables; {arguments.id} is written as SVG, PNG and CSV")
+    if not folder.is_dir():
+        raise UserError(f"--out {folder} is no folder; make it, or choose another one")
+
+    from analysis.drawing.drawn import draw, write  # loads pandas
+    from analysis.kept import keeping
+
+    with keeping():
+        frame, runs_dir = _runs(arguments)
+        drawn = draw(find_figure(arguments.id), frame, arguments.overrides, runs_dir)
+    paths = write(drawn, folder)
+    sys.stdout.write(drawn.caption)
+    print(f"written: {', '.join(map(str, paths))}", file=sys.stderr)
+
+
+def _runs(arguments: argparse.Namespace) -> "tuple[pd.DataFrame, str]":
+    """The runs of all sources that are named, and where the command for missing ones puts them."""
+    from analysis.load import load_runs
+
+    elsewhere = arguments.wandb or arguments.wandb_dir
+    dirs = arguments.runs or (["runs"] if Path("runs").is_dir() and not elsewhere else [])
+    return load_runs(dirs, arguments.wandb, arguments.wandb_dir), dirs[0] if dirs else "runs"
 
 
 if __name__ == "__main__":

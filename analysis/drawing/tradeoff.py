@@ -11,7 +11,6 @@ from analysis.drawing.points import ACCURACY_LABEL, point
 from analysis.names import variant
 from analysis.protocol import Spec
 from analysis.quantities import FLOPS_SPEEDUP, MEMORY_MB, SPEEDUP, Quantity
-from analysis.timing import comparable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +46,8 @@ def _is_dense(cell: Spec) -> bool:
 def _timed(found: "Match", cells: dict[int, Spec]) -> tuple[dict[int, "pd.DataFrame"], list[str]]:
     """The runs whose seconds can be compared, by cell."""
     import pandas as pd
+
+    from analysis.timing import comparable
 
     kept, left = comparable(pd.concat([found.runs[i] for i in cells]), list(cells.values()), _is_dense)
     return {index: kept[kept["cell"] == cell.key] for index, cell in cells.items()}, left

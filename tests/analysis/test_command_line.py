@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import run
+from analysis.figures import figure_ids
 from analysis.tables import table_ids
 from spfde_exp.errors import UserError
 
@@ -19,16 +20,17 @@ def python(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str
     return subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
 
 
-def test_list_needs_neither_torch_nor_pandas():
+def test_list_needs_neither_torch_nor_pandas_nor_matplotlib():
     code = (
         "import sys; from analysis.__main__ import run; run(['list']); "
-        "assert not {'torch', 'pandas'} & set(sys.modules), 'too much imported'"
+        "assert not {'torch', 'pandas', 'matplotlib'} & set(sys.modules), 'too much imported'"
     )
     answer = python("-c", code)
     assert answer.returncode == 0, answer.stderr
     lines = answer.stdout.splitlines()
-    ids = "T1 T2 T3 A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 A11 A12 M1 M2 MA1 MG1 MH1 MH2 MI1 MI2 MK1 ML1"
-    assert [line.split()[0] for line in lines] == ids.split()
+    tables = "T1 T2 T3 A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 A11 A12 M1 M2 MA1 MG1 MH1 MH2 MI1 MI2 MK1 ML1"
+    figures = "F1a F1b F3a F3b F4 FA1 MF1 MF2 MF3 MF4 MF5a MF5b MF5c MFE1 MFF2 MFF3 MFH1 MFH2"
+    assert [line.split()[0] for line in lines] == [*tables.split(), *figures.split()]
     assert lines[10] == "A8  Ablation of layer freezing  (SpFDE Table A8)"
 
 
@@ -46,7 +48,8 @@ def test_a_table_needs_no_torch_and_works_from_any_folder(tmp_path, plant):
 def test_an_error_is_one_line_and_exit_status_1(tmp_path):
     answer = python("-m", "analysis", "A99")
     assert (answer.returncode, answer.stdout) == (1, "")
-    assert answer.stderr == f"error: table 'A99' is unknown; allowed: {', '.join(table_ids())}, or list\n"
+    known = ", ".join([*table_ids(), *figure_ids()])
+    assert answer.stderr == f"error: 'A99' is no table or figure; allowed: {known}, or list\n"
 
 
 @pytest.mark.parametrize(
@@ -55,6 +58,8 @@ def test_an_error_is_one_line_and_exit_status_1(tmp_path):
         (["A8", "--runs", "nowhere"], "nowhere is no folder"),
         (["A8", "--format", "word"], "invalid choice: 'word'"),
         (["A8", "--out", "nowhere/table.md"], "its folder is not there"),
+        (["F3a", "--format", "csv"], "--format is for tables; F3a is written as SVG, PNG and CSV"),
+        (["F3a", "--out", "nowhere"], "--out nowhere is no folder; make it, or choose another one"),
         (["A8", "--all"], "unrecognized arguments: --all"),
     ],
 )
