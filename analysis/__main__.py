@@ -45,7 +45,7 @@ def run(argv: list[str]) -> None:
     parser.add_argument("--format", choices=FORMATS, help="of a table (default: markdown)")
     parser.add_argument(
         "--out", type=Path, metavar="PATH",
-        help="a table's file, instead of standard output; the folder of a figure's SVG, PNG and CSV, instead of this one",
+        help="file for a table, instead of standard output; folder for a figure's three files, instead of this one",
     )  # fmt: skip
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from analysis.drawing import style
@@ -175,10 +176,12 @@ def frozen(axes: "Axes", panel: Panel, blocks: int) -> None:
     """How many leading blocks rest, epoch by epoch: blue is trained, grey and hatched rests. The last row is the
     classifier's."""
     (series,) = panel.series
-    epochs, rows = len(series.points), blocks + 1
-    edges, depths = list(range(epochs + 1)), [point.y for point in series.points]
+    rows, depths, edges = blocks + 1, list[float](), [0]
+    for depth, same in groupby(point.y for point in series.points):
+        depths.append(depth)
+        edges.append(edges[-1] + len(list(same)))
     axes.grid(False)
-    axes.stairs([rows] * epochs, edges, fill=True, color=style.BLUE, label="trained")
+    axes.stairs([rows], [0, edges[-1]], fill=True, color=style.BLUE, label="trained")
     axes.stairs(depths, edges, fill=True, facecolor=style.GREY, edgecolor="#888888", hatch="////", linewidth=0,
                 label="frozen")  # fmt: skip
     for row in range(1, rows):
@@ -187,7 +190,7 @@ def frozen(axes: "Axes", panel: Panel, blocks: int) -> None:
     told = sorted({0, max(0, blocks // 3 - 1), max(0, 2 * blocks // 3 - 1), blocks})
     axes.set_yticks([row + 0.5 for row in told], [names[row] for row in told])
     axes.tick_params(axis="y", length=0)
-    axes.set(xlim=(0, epochs), ylim=(0, rows))
+    axes.set(xlim=(0, edges[-1]), ylim=(0, rows))
 
 
 def shown(panel: Panel) -> list[Series]:

@@ -4,10 +4,12 @@ import re
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from xml.etree import ElementTree
 
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture
@@ -17,8 +19,13 @@ def drawing(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_the_picture_is_up_to_date(drawing: ModuleType) -> None:
-    drawn = drawing.draw({option: drawing.plan_of(option) for option in drawing.SCHEMES})
-    assert drawn == (DOCS / "freezing.svg").read_text(encoding="utf-8")
+    """Every word of it, its description with each plan among them; another matplotlib may place them elsewhere."""
+    pytest.importorskip("matplotlib")
+    texts = [
+        [part.text for part in ElementTree.fromstring(picture).iter() if part.tag in (f"{SVG}text", f"{SVG}desc")]
+        for picture in (drawing.picture(), (DOCS / "freezing.svg").read_bytes())
+    ]
+    assert texts[0] == texts[1] and "Single-Shot: 9/15 blocks from 60" in texts[0][0]
 
 
 def test_the_table_is_up_to_date(drawing: ModuleType) -> None:
