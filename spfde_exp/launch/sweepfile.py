@@ -4,6 +4,8 @@ import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -62,8 +64,15 @@ def load_sweep(name: str) -> SweepFile:
     path = folder("sweeps") / f"{name}.yaml"
     if not path.is_file():
         raise UserError(f"sweep '{name}' is unknown; allowed: {', '.join(sweep_names())}")
+    stat = path.stat()
+    return _read(path, stat.st_mtime_ns, stat.st_size)
+
+
+@cache
+def _read(path: Path, changed: int, size: int) -> SweepFile:
+    """The content of a file, which is looked at again after a change: some commands ask for it a hundred times."""
     try:
-        return _sweep(name, OmegaConf.to_container(OmegaConf.load(path)))
+        return _sweep(path.stem, OmegaConf.to_container(OmegaConf.load(path)))
     except (YAMLError, OmegaConfBaseException, OSError, _Malformed) as error:
         raise UserError(f"sweep file {path.name} is malformed: {' '.join(str(error).split())}") from error
 
