@@ -1,17 +1,18 @@
 """Pictures of what a run was watched for: `python -m analysis.curves RUN_DIR --out FILE.svg` (docs/hooks.md)."""
 
 import argparse
-import io
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from analysis.drawing.picture import canvas, encode
+from analysis.drawing.style import COLOURS
 from spfde_exp.cli import OneLineParser, guarded
 from spfde_exp.config import flatten
 from spfde_exp.errors import UserError
+from spfde_exp.files import write_atomic
 from spfde_exp.store import RunFolder
 
 if TYPE_CHECKING:  # an optional dependency
@@ -19,7 +20,7 @@ if TYPE_CHECKING:  # an optional dependency
 
 HOOKS = ("similarity", "cka", "gradient_norms", "unforgettable")
 WIDTH, HEIGHT = 4.6, 3.6  # of a panel, in inches
-STYLE: dict[Any, Any] = {"svg.hashsalt": "spfde_exp", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False}
+STYLE = {"svg.fonttype": "none", "font.size": 9, "axes.spines.top": False}
 
 
 def load_hook(run: Path | str, hook: str, part: str | None = None) -> pd.DataFrame:
@@ -83,8 +84,8 @@ def _gradient_norms(axes: "Axes", run: Path) -> None:
 
 def _unforgettable(axes: "Axes", run: Path) -> None:
     frame = load_hook(run, "unforgettable")
-    axes.plot(frame.index, frame["unforgettable"], color="#0072b2", label="unforgettable so far")
-    axes.plot(frame.index, frame["newly_forgotten"], color="#d55e00", label="forgotten for the first time")
+    axes.plot(frame.index, frame["unforgettable"], color=COLOURS[0], label="unforgettable so far")
+    axes.plot(frame.index, frame["newly_forgotten"], color=COLOURS[1], label="forgotten for the first time")
     axes.set(title="Unforgettable examples", xlabel="epoch", ylabel="examples")
     axes.legend(frameon=False)
 
@@ -106,23 +107,13 @@ def draw(run: Path, hooks: Sequence[str], kind: str = "svg") -> bytes:
     Raises:
         UserError: matplotlib is not installed, the run was not watched so, or `kind` is none of them.
     """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UserError("pictures need matplotlib, which is not installed; pip install 'spfde_exp[figures]'") from error
-    if kind not in ("svg", "png", "pdf"):
-        raise UserError(f"a picture cannot be written as {kind!r}; name a file that ends in .svg, .png or .pdf")
-    with rc_context(STYLE):
-        columns = min(2, len(hooks))
-        rows = -(-len(hooks) // columns)
-        figure = Figure((WIDTH * columns, HEIGHT * rows), layout="constrained")
+    columns = min(2, len(hooks))
+    rows = -(-len(hooks) // columns)
+    with canvas(WIDTH * columns, HEIGHT * rows, STYLE) as figure:
         for place, hook in enumerate(hooks, start=1):
             PANELS[hook](figure.add_subplot(rows, columns, place), run)
         figure.suptitle(_title(run), fontsize=9)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else None)
-    return buffer.getvalue()
+        return encode(figure, kind)
 
 
 def _title(run: Path) -> str:
@@ -156,10 +147,7 @@ def run() -> None:
         raise UserError(f"{folder.path} was not watched: train it with hooks.cka=true, or another of docs/hooks.md")
     if not out.absolute().parent.is_dir():
         raise UserError(f"--out {out}: its folder is not there; make it, or choose another one")
-    content = draw(folder.path, hooks, out.suffix.removeprefix("."))
-    temporary = out.with_name(f".{out.name}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, out)
+    write_atomic(out, draw(folder.path, hooks, out.suffix.removeprefix(".")))
 
 
 if __name__ == "__main__":
