@@ -1,6 +1,7 @@
 """Run folders as the trainer writes them, without training."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from spfde_exp.store import RunFolder
 composed = cache(compose)  # a tenth of a second each
 
 Plant = Callable[..., dict[tuple[int, int], Path]]
+Watch = Callable[[Mapping[tuple[int, int], Path], str, Callable[[int, int, int], dict[str, Any]]], None]
 
 
 def accuracy(cell: int, seed: int) -> float:
@@ -23,8 +25,8 @@ def accuracy(cell: int, seed: int) -> float:
     return 50 + 1.5 * cell + (0.0, 0.1, 0.3, 0.7, 1.5)[seed]
 
 
-def write_run(path: Path, config: Config, test_acc: Any) -> None:
-    """A finished run with the files that tables read."""
+def write_run(path: Path, config: Config, test_acc: Any, more: Mapping[str, Any] | None = None) -> None:
+    """A finished run with the files that tables read; `more` goes into its summary."""
     folder = RunFolder(path)
     folder.path.mkdir(parents=True)
     folder.write_config(asdict(config))
@@ -39,6 +41,7 @@ def write_run(path: Path, config: Config, test_acc: Any) -> None:
         "flops_reduction_freeze": config.freeze.target + 0.001,
         "flops_reduction_sieve": config.sieve.ratio,
         "flops_reduction_total": 1 - (1 - config.freeze.target) * (1 - config.sieve.ratio),
+        **(more or {}),
     }
     folder.write_json("summary", summary)
 
@@ -61,6 +64,7 @@ def plant(tmp_path: Path) -> Plant:
         seeds: tuple[int, ...] = (0, 1, 2),
         name: Callable[[Config], str] = signature,
         value: Callable[[int, int], Any] = accuracy,
+        more: Callable[[int, int], Mapping[str, Any]] = lambda cell, seed: {},
     ) -> dict[tuple[int, int], Path]:
         sweep = load_sweep(table)
         replaced = {word.split("=")[0] for word in overrides}
@@ -72,7 +76,23 @@ def plant(tmp_path: Path) -> Plant:
             for seed in seeds:
                 config = replace(composed((*file, *overrides)), seed=seed)
                 paths[index, seed] = runs / name(config)
-                write_run(paths[index, seed], config, value(index, seed))
+                write_run(paths[index, seed], config, value(index, seed), more(index, seed))
         return paths
+
+    return write
+
+
+@pytest.fixture
+def watch() -> Watch:
+    """``watch(runs, hook, row)`` writes what a hook would, a row per epoch, into the runs that `plant` made."""
+
+    def write(runs: Mapping[tuple[int, int], Path], hook: str, row: Callable[[int, int, int], dict[str, Any]]) -> None:
+        for (cell, seed), path in runs.items():
+            folder = RunFolder(path)
+            folder.file("hooks").mkdir(exist_ok=True)
+            config = folder.config()
+            assert config is not None
+            rows = ({"epoch": epoch, **row(cell, seed, epoch)} for epoch in range(config["epochs"]))
+            folder.file(f"hooks/{hook}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
 
     return write
