@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import mean
 
 from analysis.study import Row, paired, read, spread
+from spfde_exp.launch.sweepfile import load_sweep
 
 SWEEPS = ("digits_methods", "digits_lth")
 SPARSITIES = {"0.9": "90 %", "0.95": "95 %"}
@@ -47,12 +48,20 @@ def numbers(row: Row, baseline: Row | None) -> list[str]:
     return [spread(row.column("test_acc")), above, *figures]
 
 
+def rows_of(runs: Path) -> list[Row]:
+    """The settings of `SWEEPS` with their finished runs in a folder."""
+    rows = []
+    for sweep in SWEEPS:
+        shared = {key: value for key, value in load_sweep(sweep).base.items() if key == "method"}
+        rows += [Row(shared | row.cell, row.summaries) for row in read(runs, sweep)]
+    return rows
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, help="folder of run folders")
-    arguments = parser.parse_args()
-    print("\n".join(table([row for sweep in SWEEPS for row in read(arguments.runs, sweep)])))
+    print("\n".join(table(rows_of(parser.parse_args().runs))))
 
 
 if __name__ == "__main__":
