@@ -15,6 +15,8 @@ from spfde_exp.options import folder
 
 Identity = dict[str, Any]
 
+TRIED = 4  # protocols that may turn out to be one
+
 # parts of an identity that the cells of one table may differ in under one protocol
 PER_CELL = ("method", "sparsity", "freeze", "sieve")
 
@@ -41,30 +43,49 @@ def infer_overrides(table: str, frame: pd.DataFrame) -> tuple[str, ...]:
     ranked = sorted(groups.values(), key=lambda runs: (_shared(runs[0]) != paper, -len(runs)))
     if not ranked:
         return ()
-    first = make_protocol(table, _spell(sweep, ranked[0][0]))
+    # the same under every protocol: the cells set them
+    first = _possible(table, _spell(sweep, ranked[0][0])) or make_protocol(table)
+    places = {place(cell.identity, first.setting) for cell in first.cells}
     known = {cell.key for cell in first.cells}
     if first.paper and frame.loc[frame["test_acc"].notna(), "cell"].isin(known).any():
         return ()
-    # the same under every protocol: the cells set them
-    places = {place(cell.identity, first.setting) for cell in first.cells}
     fitting = [fit for runs in ranked if (fit := [who for who in runs if place(who, first.setting) in places])]
+    if len(fitting) <= TRIED:
+        fitting = [runs for runs in fitting if _possible(table, _spell(sweep, runs[0]))]
     if not fitting:
         return ()
     if len(fitting) > 1:
-        # what is trained without some settings does not tell them; the fewest words may cover all runs
-        for words in sorted((_spell(sweep, runs[0]) for runs in fitting), key=len):
-            protocol = make_protocol(table, words)
-            if not any(differing(who, _cell_of(protocol, who).identity) for group in fitting for who in group):
-                return protocol.overrides
-        firsts = [_shared(runs[0]) for runs in fitting]
-        keys = sorted({key for other in firsts[1:] for key in differing(firsts[0], other)})
-        options = [" ".join(_spell(sweep, runs[0])) or f"recipe={sweep.base['recipe']}" for runs in fitting]
-        raise UserError(
-            f"the runs that fit {table} have {len(fitting)} protocols, which differ in {', '.join(keys)}; "
-            f"choose one by adding {' or '.join(dict.fromkeys(options))}"
-        )
+        return _covering(sweep, fitting)
     (runs,) = fitting
     return _exact(sweep, make_protocol(table, _spell(sweep, runs[0])), runs)
+
+
+def _covering(sweep: SweepFile, fitting: Sequence[Sequence[Identity]]) -> tuple[str, ...]:
+    """The one of several protocols that the runs of all have.
+
+    A run that never changes its masks does not tell a schedule, and so seems to have a protocol of its own.
+    """
+    firsts = [_shared(runs[0]) for runs in fitting]
+    keys = sorted({key for other in firsts[1:] for key in differing(firsts[0], other)})
+    spelled = [_spell(sweep, runs[0]) for runs in fitting]
+    if len(fitting) <= TRIED and all(key.startswith("dst.") for key in keys):
+        for words in sorted(spelled, key=len):
+            tried = make_protocol(sweep.id, words)
+            if not any(differing(who, _cell_of(tried, who).identity) for runs in fitting for who in runs):
+                return tried.overrides
+    options = [" ".join(words) or f"recipe={sweep.base['recipe']}" for words in spelled]
+    raise UserError(
+        f"the runs that fit {sweep.id} have {len(fitting)} protocols, which differ in {', '.join(keys)}; "
+        f"choose one by adding {' or '.join(dict.fromkeys(options))}"
+    )
+
+
+def _possible(table: str, overrides: Sequence[str]) -> Protocol | None:
+    """The table's cells under a protocol; None if one of them is impossible, such as a phase longer than the run."""
+    try:
+        return make_protocol(table, overrides)
+    except UserError:
+        return None
 
 
 def _exact(sweep: SweepFile, start: Protocol, runs: Sequence[Identity]) -> tuple[str, ...]:
@@ -108,7 +129,8 @@ def _of_recipes(sweep: SweepFile, frame: pd.DataFrame) -> tuple[str, ...]:
     for recipe in (f"recipe={file.stem}" for file in sorted(folder("conf").glob("recipe/*.yaml"))):
         if _data_and_batch(identity(composed((recipe,)))) not in trained:
             continue
-        if any(cell.key in known for cell in make_protocol(sweep.id, (recipe,)).cells):
+        protocol = _possible(sweep.id, (recipe,))
+        if protocol and any(cell.key in known for cell in protocol.cells):
             fitting.append(recipe)
     if len(fitting) > 1:
         raise UserError(

@@ -215,3 +215,10 @@ def test_ids_are_those_of_the_sweeps_of_figures():
     for name in figure_ids():
         figure = find_figure(name)
         assert figure.id == name and figure.made and figure.source.startswith(("SpFDE Figure", "MEST Figure"))
+
+
+def test_runs_whose_protocol_cannot_hold_the_figure_leave_it_empty(tmp_path, plant):
+    """A first phase of 110 epochs does not fit into the 80 of digits."""
+    plant("MF4", "recipe=digits", cells=[0, 11], seeds=(0,))
+    drawn = draw(find_figure("MF4"), load_runs([tmp_path / "runs"]))
+    assert drawn.paper and drawn.points[0] == 0
