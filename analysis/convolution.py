@@ -1,7 +1,10 @@
 """What a sparsity scheme does to the seconds of one convolution, measured here (MEST Figure 2)."""
 
 import platform
+import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from analysis.paired import Ratio, ratio, take_turns
@@ -54,7 +57,15 @@ def machine() -> str:
     import torch
 
     threads = torch.get_num_threads()
-    return f"one CPU, {platform.machine()}, {threads} thread{'s' * (threads > 1)}, PyTorch {torch.__version__}"
+    return f"{_processor()}, {threads} thread{'s' * (threads > 1)}, PyTorch {torch.__version__}"
+
+
+def _processor() -> str:
+    with suppress(OSError):  # Linux has it there; elsewhere the architecture has to do
+        found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+        if found:
+            return found[1]
+    return platform.processor() or platform.machine()
 
 
 def _step(scheme: str | None, sparsity: float) -> Callable[[], None]:

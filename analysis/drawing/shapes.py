@@ -76,7 +76,7 @@ def bars(axes: "Axes", panel: Panel) -> None:
         shift = (number - (len(all_shown) - 1) / 2) * width
         x = [names.index(str(point.x)) + shift for point in series.points]
         drawn = axes.bar(x, [point.y for point in series.points], width, label=series.name, **style.bar(series.place))
-        axes.bar_label(drawn, fmt="%.0f", fontsize=7, padding=1)
+        axes.bar_label(drawn, fmt="%.3g", fontsize=7, padding=1)
 
 
 def circles(axes: "Axes", panel: Panel, size: str, colours: Mapping[str, int]) -> None:
