@@ -54,14 +54,6 @@ def _per_reduction(runs: "pd.DataFrame", baseline: "pd.DataFrame") -> "pd.Series
     return _accelerated(runs, baseline) / saved.where(saved > 0)
 
 
-def _times_as_fast(runs: "pd.DataFrame", baseline: "pd.DataFrame") -> "pd.Series":
-    return _seconds(baseline).mean() / _seconds(runs)
-
-
-def _times_fewer_flops(runs: "pd.DataFrame", baseline: "pd.DataFrame") -> "pd.Series":
-    return _column(runs, "train_flops_dense") / _column(runs, "train_flops")
-
-
 def _per_iteration(runs: "pd.DataFrame", baseline: "pd.DataFrame") -> "pd.Series":
     return _column(runs, "train_time_s") / _column(runs, "steps")
 
@@ -82,6 +74,6 @@ PARAMETERS = Quantity("params_active", "parameters e6", 1e6)
 MEMORY_MB = Quantity("memory_mest_bytes", "weights, gradients and indices MB", 1e6)
 MEMORY_AVG_MB = Quantity("memory_avg_bytes", "average training memory MB", 1e6)
 MEMORY_MIN_MB = Quantity("memory_min_bytes", "training memory after the last freeze MB", 1e6)
-SPEEDUP = Quantity("speedup", "times as fast as dense", read=_times_as_fast)
-FLOPS_SPEEDUP = Quantity("flops_speedup", "times fewer training FLOPs than dense", read=_times_fewer_flops)
+TRAIN_FLOPS = Quantity("train_flops", "training FLOPs as executed")
+TRAIN_FLOPS_DENSE = Quantity("train_flops_dense", "training FLOPs of dense training")
 UNFORGETTABLE = Quantity("unforgettable", "unforgettable examples", digits=0)

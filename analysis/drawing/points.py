@@ -12,8 +12,6 @@ from analysis.protocol import Spec
 from analysis.quantities import ACCURACY, Quantity
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from analysis.match import Match
 
 ACCURACY_LABEL = "test accuracy (%)"
@@ -85,7 +83,7 @@ def panels(found: "Match", items: Iterable[Item], x: str, y: str, draw: Draw) ->
     answer = []
     for title in titles:
         mine = [item for item in places.values() if item.panel == title]
-        known = {item: made for item in mine if (made := _point(found, item))}
+        known = {item: made for item in mine if (made := point(found, item.cell, item.x, item.quantity))}
         series = [
             Series(
                 name, tuple(known[item] for item in mine if item.series == name and item in known), names.index(name)
@@ -96,16 +94,10 @@ def panels(found: "Match", items: Iterable[Item], x: str, y: str, draw: Draw) ->
     return answer
 
 
-def _point(found: "Match", item: Item) -> Point | None:
-    return point(found, item.cell, item.x, item.quantity)
-
-
-def point(
-    found: "Match", cell: int, x: Value, quantity: Quantity = ACCURACY, baseline: "pd.DataFrame | None" = None
-) -> Point | None:
+def point(found: "Match", cell: int, x: Value, quantity: Quantity = ACCURACY) -> Point | None:
     """Mean and deviation of a quantity over the runs of a cell; None without any."""
     runs = found.runs[cell]
-    values = [value / quantity.unit for value in quantity.of(runs, runs.iloc[:0] if baseline is None else baseline)]
+    values = [value / quantity.unit for value in quantity.of(runs, runs.iloc[:0])]
     if not values:
         return None
     names = () if found.planned else tuple(runs["signature"])

@@ -3,26 +3,26 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from analysis.drawing import shapes
-from analysis.drawing.panel import Arrange, Panel, Point, Series
+from analysis.drawing.panel import Arrange, Panel, Series
 from analysis.drawing.points import ACCURACY_LABEL, point
 from analysis.names import variant
 from analysis.protocol import Spec
-from analysis.quantities import FLOPS_SPEEDUP, MEMORY_MB, SPEEDUP, Quantity
+from analysis.quantities import EPOCH_TIME, MEMORY_MB, TRAIN_FLOPS, TRAIN_FLOPS_DENSE
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from analysis.match import Match
+
+Speed: TypeAlias = tuple[float, dict[str, float | None]]  # against dense, and further columns
 
 MADE = (
     "Circles are as large in area as the memory of weights, gradients and indices (MEST Table A.1). Acceleration is "
-    "told twice. In seconds: epoch time of dense training divided by that of a run, measured on this machine, of runs"
-    " that had its device to themselves. Masks are simulated, so that only fewer examples save time. In FLOPs: those "
-    "of dense training divided by those that a run executed, with masked weights counted as free, which no general "
-    "hardware reaches. The paper measured on a phone."
+    "told twice. In seconds: mean epoch time of dense training divided by that of the runs, all of which had the same "
+    "device to themselves; masks are simulated, so that only fewer examples save time. In FLOPs: those of dense "
+    "training divided by those that the runs executed, with masked weights counted as free, which no general hardware "
+    "reaches. The paper measured on a phone."
 )
 
 
@@ -31,35 +31,36 @@ def tradeoff(only: Callable[[Spec], bool] = lambda cell: True, letter: str = "")
 
     def arrange(found: "Match") -> list[Panel]:
         cells = {index: cell for index, cell in enumerate(found.protocol.cells) if only(cell)}
+        dense = next((i for i, cell in cells.items() if cell.values["method.name"] == "dense"), None)
         alone, left = _timed(found, cells)
-        clock = _panel(found, cells, f"{letter}measured in seconds", SPEEDUP, alone)
-        flops = _panel(found, cells, f"{letter}counted in FLOPs", FLOPS_SPEEDUP, {})
-        return [replace(clock, notes=tuple(left)), flops]
+
+        def seconds(cell: int) -> Speed | None:
+            mine, base = (None if i is None else point(alone, i, "", EPOCH_TIME) for i in (cell, dense))
+            return (base.y / mine.y, {"seconds": mine.y, "seconds_std": mine.std}) if mine and base else None
+
+        def flops(cell: int) -> Speed | None:
+            mine, base = (point(found, cell, "", quantity) for quantity in (TRAIN_FLOPS, TRAIN_FLOPS_DENSE))
+            return (base.y / mine.y, {}) if mine and base else None
+
+        clock = _panel(alone, cells, f"{letter}measured in seconds", seconds)
+        return [replace(clock, notes=tuple(left)), _panel(found, cells, f"{letter}counted in FLOPs", flops)]
 
     return arrange
 
 
-def _is_dense(cell: Spec) -> bool:
-    return bool(cell.values["method.name"] == "dense")
-
-
-def _timed(found: "Match", cells: dict[int, Spec]) -> tuple[dict[int, "pd.DataFrame"], list[str]]:
-    """The runs whose seconds can be compared, by cell."""
+def _timed(found: "Match", cells: dict[int, Spec]) -> tuple["Match", list[str]]:
+    """Only the runs whose seconds can be compared, and what was left out."""
     import pandas as pd
 
     from analysis.timing import comparable
 
-    kept, left = comparable(pd.concat([found.runs[i] for i in cells]), list(cells.values()), _is_dense)
-    return {index: kept[kept["cell"] == cell.key] for index, cell in cells.items()}, left
+    runs = pd.concat([found.runs[i] for i in cells])
+    kept, left = comparable(runs, list(cells.values()), lambda cell: bool(cell.values["method.name"] == "dense"))
+    return replace(found, runs={index: kept[kept["cell"] == cell.key] for index, cell in cells.items()}), left
 
 
-def _panel(
-    found: "Match", cells: dict[int, Spec], title: str, speed: Quantity, timed: "dict[int, pd.DataFrame]"
-) -> Panel:
+def _panel(found: "Match", cells: dict[int, Spec], title: str, speed: Callable[[int], Speed | None]) -> Panel:
     """One circle per configuration; those of one method have one colour."""
-    runs = found.runs | timed
-    same = replace(found, runs=runs)
-    base = next((runs[index] for index, cell in cells.items() if _is_dense(cell)), None)
     methods = list(dict.fromkeys(cell.values["method.name"] for cell in cells.values()))
     first: dict[str, int] = {}
     for index, cell in cells.items():
@@ -67,11 +68,8 @@ def _panel(
     series = []
     for number, index in enumerate(first.values(), start=1):
         cell = cells[index]
-        y = point(same, index, "")
-        x, size = (point(same, index, "", quantity, base) for quantity in (speed, MEMORY_MB))
-        circle = () if not (x and y and size) else (
-            Point(x.y, y.y, y.std, y.n, y.signatures, {"x_std": x.std, "memory_mb": size.y}),
-        )  # fmt: skip
+        y, size, x = point(found, index, ""), point(found, index, "", MEMORY_MB), speed(index)
+        circle = (replace(y, x=x[0], more={"memory_mb": size.y, **x[1]}),) if x and y and size else ()
         series.append(Series(f"{number}  {variant(cell)}", circle, methods.index(cell.values["method.name"])))
     count = (sum(bool(one.points) for one in series), len(series))
     draw = partial(shapes.circles, size="memory_mb", colours={one.name: one.place for one in series})
