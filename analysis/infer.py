@@ -10,7 +10,7 @@ from analysis.composing import composed
 from analysis.protocol import Protocol, Spec, differing, make_protocol, place, text_of, varied_keys
 from spfde_exp.config import identity
 from spfde_exp.errors import UserError
-from spfde_exp.launch.sweepfile import SweepFile, load_sweep
+from spfde_exp.launch.sweepfile import SweepFile, load_sweep, sweep_names
 from spfde_exp.options import folder
 
 Identity = dict[str, Any]
@@ -90,12 +90,12 @@ def _possible(table: str, overrides: Sequence[str]) -> Protocol | None:
 
 def _exact(sweep: SweepFile, start: Protocol, runs: Sequence[Identity]) -> tuple[str, ...]:
     """Overrides of `start` with what all `runs` have besides, such as freeze.bn=train."""
-    extra: dict[str, Any] = {}
-    for who in runs:
-        cell = _cell_of(start, who)
-        extra |= {key: who[key] for key in differing(who, cell.identity) if key in who}
-    if not extra:
+    others = [(who, keys) for who in runs if (keys := differing(who, _cell_of(start, who).identity))]
+    if not others:
         return start.overrides
+    if len(others) < len(runs) and _ablated().issuperset(key for _, keys in others for key in keys):
+        return start.overrides  # the rest are another table's, such as Table A2's update ratios
+    extra = {key: who[key] for who, keys in others for key in keys if key in who}
     overrides = [*start.overrides, *_settings(extra)]
     if "freeze.t_freeze" in extra and not any(word.startswith("dst.") for word in overrides):
         # an epoch is scaled from dst.base_epochs to epochs
@@ -111,6 +111,11 @@ def _exact(sweep: SweepFile, start: Protocol, runs: Sequence[Identity]) -> tuple
                 f"choose one protocol, by adding {plain} or {' '.join(overrides)}"
             )
     return answer.overrides
+
+
+def _ablated() -> set[str]:
+    """Configuration keys that the cells of some sweep file are about."""
+    return {key for name in sweep_names() for cell in load_sweep(name).cells for key in cell if "." in key}
 
 
 def _cell_of(protocol: Protocol, who: Identity) -> Spec:

@@ -139,6 +139,15 @@ def test_two_settings_of_one_cell_are_an_error_that_names_the_key(tmp_path, plan
     assert fill("A10", tmp_path, "recipe=digits").command is None
 
 
+def test_what_another_table_varies_is_no_other_setting_of_this_one(tmp_path, plant):
+    """Table A2 has other update ratios of the same freezing and sieving."""
+    plant("A10", "recipe=digits")
+    plant("A2", "recipe=digits", cells=[1, 3], value=lambda cell, seed: 10.0)  # 20 and 50 %
+    table = fill("A10", tmp_path)
+    assert [c.n for c in flat(table)] == [3] * 6 and min(c.mean for c in flat(table)) > 50
+    assert any("6 runs have a cell's settings" in note and "sieve.update_ratio" in note for note in table.notes)
+
+
 def test_the_papers_recipe_wins_when_a_run_has_it(tmp_path, plant):
     plant("A10", "recipe=digits")
     plant("A10", cells=[2], seeds=(0,))
