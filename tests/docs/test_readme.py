@@ -8,9 +8,11 @@ from types import ModuleType
 
 import pytest
 
+from analysis.figures import figure_ids
+from analysis.tables import table_ids
 from spfde_exp.config import compose
 from spfde_exp.launch.sweepfile import expand
-from spfde_exp.options import accept_numbers, folder
+from spfde_exp.options import accept_numbers
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -60,8 +62,7 @@ def test_other_commands_exist() -> None:
         module, *arguments = shlex.split(command)[2:]
         assert util.find_spec(module), command
         if module == "analysis":
-            assert (folder("sweeps") / f"{arguments[0]}.yaml").is_file()
-            assert (ROOT / "analysis" / "tables" / f"{arguments[0]}.py").is_file()
+            assert arguments[0] in ("list", "all", *table_ids(), *figure_ids()), command
 
 
 def test_sweep_of_the_readme_has_six_runs() -> None:
