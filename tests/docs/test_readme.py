@@ -80,11 +80,13 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_map_names_what_exists() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8").split("## Map")[1].split("## ")[0]
-    for line in re.findall(r"^ {4}(\S.*?) {2,}", text, re.MULTILINE):
-        assert (ROOT / line).is_dir(), line
-    for line in re.findall(r"^ {6}(\S.*?) {2,}", text, re.MULTILINE):
-        for name in line.split():
-            assert (ROOT / "spfde_exp" / name).exists(), name
+    room = ROOT
+    for indent, names in re.findall(r"^( {4}| {6})(\S.*?) {2,}", text, re.MULTILINE):
+        if len(indent) == 4:
+            room = ROOT / names
+            assert room.is_dir(), names
+        for name in names.split() if len(indent) == 6 else []:
+            assert (room / name).exists(), name
 
 
 def test_options_of_the_table_exist() -> None:
