@@ -19,6 +19,7 @@ class Quantity:
         title: over a column.
         unit: a shown value is that much.
         digits: decimals shown.
+        deviates: whether runs of one configuration differ in it; else no deviation is shown.
         read: from the runs of a cell, and those of the table's baseline, to a value each; the column of that name
             where it is None.
     """
@@ -27,6 +28,7 @@ class Quantity:
     title: str
     unit: float = 1
     digits: int = 2
+    deviates: bool = True
     read: Read | None = None
 
     def of(self, runs: "pd.DataFrame", baseline: "pd.DataFrame") -> list[float]:
@@ -59,19 +61,19 @@ def _per_iteration(runs: "pd.DataFrame", baseline: "pd.DataFrame") -> "pd.Series
 
 
 ACCURACY = Quantity("test_acc", "accuracy %")
-FLOPS_E15 = Quantity("train_flops_paper", "FLOPs e15", 1e15)
-FLOPS_E18 = Quantity("train_flops_paper", "train FLOPs e18", 1e18)
-INFERENCE_E9 = Quantity("inference_flops", "inference e9", 1e9)
-REDUCTION = Quantity("flops_reduction_total", "FLOPs reduction %", 0.01)
-FREEZE_REDUCTION = Quantity("flops_reduction_freeze", "FLOPs reduction %", 0.01)
+FLOPS_E15 = Quantity("train_flops_paper", "FLOPs e15", 1e15, deviates=False)
+FLOPS_E18 = Quantity("train_flops_paper", "train FLOPs e18", 1e18, deviates=False)
+INFERENCE_E9 = Quantity("inference_flops", "inference e9", 1e9, deviates=False)
+REDUCTION = Quantity("flops_reduction_total", "FLOPs reduction %", 0.01, deviates=False)
+FREEZE_REDUCTION = Quantity("flops_reduction_freeze", "FLOPs reduction %", 0.01, deviates=False)
 T_FREEZE = Quantity("t_freeze", "first freezing epoch", digits=0)
 EPOCH_TIME = Quantity("epoch_time_mean_s", "epoch time s")
 ACCELERATION = Quantity("acceleration", "acceleration %", 0.01, read=_accelerated)
 PER_REDUCTION = Quantity("acceleration_per_reduction", "acceleration / FLOPs reduction", read=_per_reduction)
 ITERATION_TIME = Quantity("iteration_time_s", "training time s/iteration", digits=4, read=_per_iteration)
-FLOPS_E15_OF_MACS = Quantity("train_flops_paper", "train MACs e15", 2e15)
-PARAMETERS = Quantity("params_active", "parameters e6", 1e6)
-MEMORY_MB = Quantity("memory_mest_bytes", "weights, gradients and indices MB", 1e6)
+FLOPS_E15_OF_MACS = Quantity("train_flops_paper", "train MACs e15", 2e15, deviates=False)
+PARAMETERS = Quantity("params_active", "parameters e6", 1e6, deviates=False)
+MEMORY_MB = Quantity("memory_mest_bytes", "weights, gradients and indices MB", 1e6, deviates=False)
 MEMORY_AVG_MB = Quantity("memory_avg_bytes", "average training memory MB", 1e6)
 MEMORY_MIN_MB = Quantity("memory_min_bytes", "training memory after the last freeze MB", 1e6)
 TRAIN_FLOPS = Quantity("train_flops", "training FLOPs as executed")

@@ -58,7 +58,9 @@ def _number(cell: Cell, value: float, deviation: float | None) -> str:
     """In the quantity's unit; what its digits do not show, such as the FLOPs of digits, as a power of ten."""
     unit, digits = cell.quantity.unit, cell.quantity.digits
     form = ".2e" if 0 < abs(value / unit) < 10**-digits else f".{digits}f"
-    return f"{value / unit:{form}}" + (f" ± {deviation / unit:{form}}" if deviation is not None else "")
+    if deviation is None or not cell.quantity.deviates:
+        return f"{value / unit:{form}}"
+    return f"{value / unit:{form}} ± {deviation / unit:{form}}"
 
 
 def remarks(table: Table) -> list[str]:

@@ -54,7 +54,7 @@ def test_markdown(texts):
     assert {len(line.split("|")) for line in lines} == {4 + 2}
     assert re.fullmatch(r"\|( :?-+:? \|){4}", lines[1])
     assert lines[2] == "| Target | 15 % + 15 % | 27.5 % | 27.5 % |"
-    assert lines[3] == "| FLOPs reduction % | 27.75 ± 0.00 (3) | 27.50 ± 0.00 (3) | 27.50 ± 0.00 (3) |"
+    assert lines[3] == "| FLOPs reduction % | 27.75 (3) | 27.50 (3) | 27.50 (3) |"
     assert lines[4] == "| printed | 27.75 | 27.50 | 27.50 |"
     assert lines[6] == "| Accuracy % | 50.13 ± 0.15 (3) | 51.63 ± 0.15 (3) | 53.13 ± 0.15 (3) |"
     assert lines[7] == "| printed | 71.35 | 71.08 | 71.09 |"
