@@ -15,7 +15,7 @@ from spfde_exp.launch.sweepfile import load_sweep
 if TYPE_CHECKING:  # listing loads no pandas
     import pandas as pd
 
-FORMATS = ("markdown", "latex", "csv", "json")
+FORMATS = ("markdown", "latex", "csv", "json", "html")
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def run(argv: list[str]) -> None:
-    """List the tables and figures, print a table, or write a figure.
+    """List the tables and figures, print a table, or write a figure or the report over all of them.
 
     Raises:
         UserError: an unknown id or option, a folder that is not there, runs that are ambiguous.
@@ -32,7 +32,7 @@ def run(argv: list[str]) -> None:
     parser = OneLineParser(
         prog="python -m analysis", description="Make a table or a figure of the papers from run folders."
     )
-    parser.add_argument("id", nargs="?", default="list", help="of a table or figure, or list (default)")
+    parser.add_argument("id", nargs="?", default="list", help="of a table or figure, all, or list (default)")
     parser.add_argument("--runs", action="append", metavar="DIR", help="a runs_dir, may be repeated (default: runs)")
     parser.add_argument(
         "--wandb", action="append", default=[], metavar="ENTITY/PROJECT",
@@ -45,7 +45,8 @@ def run(argv: list[str]) -> None:
     parser.add_argument("--format", choices=FORMATS, help="of a table (default: markdown)")
     parser.add_argument(
         "--out", type=Path, metavar="PATH",
-        help="file for a table, instead of standard output; folder for a figure's three files, instead of this one",
+        help="file for a table, instead of standard output; folder for a figure's three files, instead of this one; "
+        "folder that `all` makes, or replaces",
     )  # fmt: skip
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value",
@@ -58,13 +59,15 @@ def run(argv: list[str]) -> None:
             print(f"{name}  {load_sweep(name).title}  ({find_table(name).source})")
         for name in figure_ids():
             print(f"{name}  {load_sweep(name).title}  ({find_figure(name).source})")
+    elif arguments.id == "all":
+        _write_report(arguments)
     elif arguments.id in figure_ids():
         _write_figure(arguments)
     elif arguments.id in table_ids():
         _print_table(arguments)
     else:
         known = ", ".join([*table_ids(), *figure_ids()])
-        raise UserError(f"'{arguments.id}' is no table or figure; allowed: {known}, or list")
+        raise UserError(f"'{arguments.id}' is no table or figure; allowed: {known}, all, or list")
 
 
 def _print_table(arguments: argparse.Namespace) -> None:
@@ -106,6 +109,23 @@ def _write_figure(arguments: argparse.Namespace) -> None:
     paths = write(drawn, folder)
     sys.stdout.write(drawn.caption)
     print(f"written: {', '.join(map(str, paths))}", file=sys.stderr)
+
+
+def _write_report(arguments: argparse.Namespace) -> None:
+    """Every table and figure as pages in a new folder."""
+    if arguments.format:
+        raise UserError("--format is for a table; the report has all formats of every table")
+    if arguments.out is None:
+        raise UserError("all tables and figures need a folder; name a new one with --out DIR")
+
+    from analysis.kept import keeping  # loads pandas
+    from analysis.report.folder import check
+    from analysis.report.write import write_report
+
+    check(arguments.out)  # before the runs are read, which may take a minute
+    with keeping():
+        frame, runs_dir = _runs(arguments)
+        print(write_report(frame, arguments.out, arguments.overrides, runs_dir))
 
 
 def _runs(arguments: argparse.Namespace) -> "tuple[pd.DataFrame, str]":

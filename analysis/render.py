@@ -1,4 +1,4 @@
-"""A table as Markdown, LaTeX (booktabs), CSV or JSON."""
+"""A table as Markdown, LaTeX (booktabs), CSV, JSON or a page of HTML."""
 
 import csv
 import io
@@ -64,9 +64,17 @@ def _tree(item: Shown) -> object:
     return {"quantity": item.quantity.name, "unit": item.quantity.unit, **answer}
 
 
+def html(table: Table) -> str:
+    """A page that is whole in itself."""
+    from analysis.report.page import table_html  # loads a template engine
+
+    return table_html(table)
+
+
 WRITERS: dict[str, Callable[[Table], str]] = {
     "markdown": markdown,
     "latex": latex,
     "csv": as_csv,
     "json": as_json,
+    "html": html,
 }

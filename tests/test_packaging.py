@@ -22,7 +22,7 @@ MOVED = {
     "conf": "spfde_exp/conf",
     "sweeps": "spfde_exp/sweeps",
 }  # folder in the checkout -> in an installation
-SHIPPED = {".py", ".yaml", ".csv", ".typed"}
+SHIPPED = {".py", ".yaml", ".csv", ".typed", ".html", ".css", ".js"}
 
 
 def setup_cfg(section, key):

@@ -49,7 +49,7 @@ def test_an_error_is_one_line_and_exit_status_1(tmp_path):
     answer = python("-m", "analysis", "A99")
     assert (answer.returncode, answer.stdout) == (1, "")
     known = ", ".join([*table_ids(), *figure_ids()])
-    assert answer.stderr == f"error: 'A99' is no table or figure; allowed: {known}, or list\n"
+    assert answer.stderr == f"error: 'A99' is no table or figure; allowed: {known}, all, or list\n"
 
 
 @pytest.mark.parametrize(
