@@ -19,7 +19,7 @@ test: setup  ## run the quick tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
 
 test-full: setup  ## run all tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations=25
 
 lint: setup  ## check style and types
 	$(BIN)/ruff check .
