@@ -96,8 +96,9 @@ def picture(
         figure.suptitle("\n".join(lines), fontsize=9)
         height += LINE_INCHES * len(lines)
         if command and all(panel.empty for panel in panels):
-            told = ["To train what is missing:", *textwrap.wrap(command, int(width / COMMAND_INCHES))]
-            figure.supxlabel("\n".join(told), fontsize=7, family="monospace", ha="left", x=0.02)
+            plain = command.encode(errors="backslashreplace").decode()  # a folder's name may hold anything
+            told = ["To train what is missing:", *textwrap.wrap(plain, int(width / COMMAND_INCHES))]
+            figure.supxlabel("\n".join(told), fontsize=7, family="monospace", ha="left", x=0.02, parse_math=False)
             height += LINE_INCHES * len(told)
         height += LINE_INCHES * _legend(figure, axes, width)
         figure.set_size_inches(width, height)

@@ -10,7 +10,9 @@ import pandas as pd
 from analysis.quantities import ACCURACY, Quantity
 
 COMMIT_SHOWN = 12
-NEEDED = ("seed", "state", "test_acc", "device", "device_name", "threads", "commit", "dirty", "finished", "path")
+NEEDED = (
+    "signature", "seed", "state", "test_acc", "device", "device_name", "threads", "commit", "dirty", "finished", "path",
+)  # fmt: skip
 
 Run = Mapping[Any, Any]
 Value = Callable[[Run], str]
@@ -110,6 +112,11 @@ def _finished(run: Run) -> str:
     return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M}" if seconds else ""
 
 
+def _parent(path: str, signature: str) -> str:
+    """Without the run folder's own name, which is the signature."""
+    return path.removesuffix(f"/{signature}")
+
+
 FIRST: dict[str, Value] = {
     "seed": lambda run: str(run["seed"]),
     "state": lambda run: str(run["state"]),
@@ -119,5 +126,5 @@ LAST: dict[str, Value] = {
     "device": _device,
     "commit": _commit,
     "finished (UTC)": _finished,
-    "folder": lambda run: str(run["path"]),
+    "lies in": lambda run: _parent(run["path"], run["signature"]),
 }

@@ -3,12 +3,14 @@
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
+PATIENCE_S = 120  # a busy machine may need a minute to start it
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = (
     "--headless", "--no-sandbox", "--remote-debugging-pipe", "--disable-gpu", "--disable-dev-shm-usage",
@@ -40,12 +42,19 @@ class Browser:
         self.events: list[dict[str, Any]] = []
 
     def __enter__(self) -> "Browser":
+        try:
+            self._attach()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _attach(self) -> None:
         targets = self.call("Target.getTargets")["targetInfos"]
         target = next(target["targetId"] for target in targets if target["type"] == "page")
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
-        return self
 
     def __exit__(self, *error: object) -> None:
         os.close(self._to_write)  # it ends when it has nobody to obey
@@ -75,8 +84,9 @@ class Browser:
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
-            part = os.read(self._from_read, 1 << 16)
-            assert part, "the browser has ended"
+            ready, _, _ = select.select([self._from_read], [], [], PATIENCE_S)
+            part = os.read(self._from_read, 1 << 16) if ready else b""
+            assert part, "the browser has ended" if ready else f"the browser said nothing for {PATIENCE_S} s"
             self._rest += part
         line, self._rest = self._rest.split(b"\0", 1)
         message: dict[str, Any] = json.loads(line)

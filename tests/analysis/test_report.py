@@ -170,7 +170,7 @@ def test_a_run_is_told_by_what_its_folder_says(site):
         summary = json.loads((path / "summary.json").read_text())
         told = dict(zip(heads, (cell.text for cell in rows[name].all("th", "td")), strict=True))
         expected = {"signature": name, "seed": str(summary["seed"]), "state": "done", "commit": "0123abc",
-                    "folder": str(path), "accuracy %": f"{summary['test_acc']:g}",
+                    "lies in": str(site[1]), "accuracy %": f"{summary['test_acc']:g}",
                     "FLOPs reduction %": f"{100 * summary['flops_reduction_freeze']:.6g}"}  # fmt: skip
         assert told == told | expected
 
@@ -273,11 +273,10 @@ def test_overrides_that_nothing_understands_are_an_error(few, plant, tmp_path, w
     assert list(tmp_path.iterdir()) == []
 
 
-HOSTILE = "<script>alert(1)</script>&\"'{{ 7 * 7 }}<img src=x onerror=alert(2)>"
+HOSTILE = "<script>alert(1)</script>&\"'$x_$ {{ 7 * 7 }}<img src=x onerror=alert(2)>"
 
 
-def test_names_from_outside_are_text_and_nothing_else(few, plant, tmp_path, monkeypatch):
-    monkeypatch.setattr(items_module, "figure_ids", list)
+def test_names_from_outside_are_text_and_nothing_else(few, plant, tmp_path):
     folder = Path(os.fsdecode(os.fsencode(tmp_path / HOSTILE.replace("/", "\u2215")) + b"\xff"))
     paths = plant("A10", "recipe=digits", runs=folder, cells=[0])
     (folder / "foreign<b>").mkdir()
@@ -289,7 +288,7 @@ def test_names_from_outside_are_text_and_nothing_else(few, plant, tmp_path, monk
         assert len(page.all("script")) == 1 and not page.all("b", "i", "u")
         assert all("onerror" not in element.attributes for element in page.all())
     page = read(tmp_path / "report" / "A10.html")
-    assert f"{harmless}/{paths[0, 0].name}" in page.text and "49" not in harmless
+    assert f"{paths[0, 0].name}" in page.text and harmless in page.text
     assert "<i>1</i> and changes" in page.text and "<u>gpu</u>" in page.text
     index = read(tmp_path / "report" / "index.html")
     assert f"{harmless}/foreign<b>" in index.text and harmless in index.one("code").text
