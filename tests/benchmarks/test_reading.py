@@ -15,5 +15,5 @@ def test_every_reading_is_right(tmp_path: Path) -> None:
     answer = subprocess.run([*command, "--place", str(tmp_path)], capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     lines = [line for line in answer.stdout.splitlines() if line.startswith("100 ")]
-    assert len(lines) == 3 and all(line.endswith("yes") for line in lines)
+    assert len(lines) == 4 and all(line.endswith("yes") for line in lines)
     assert list(tmp_path.iterdir()) == []
