@@ -7,17 +7,23 @@ from typing import TYPE_CHECKING, Any
 from analysis.kept import kept
 from analysis.protocol import Spec
 from spfde_exp.data.specs import SOURCES
+from spfde_exp.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from spfde_exp.plan import RunPlan
 
+REFUSED = "refused"  # in place of an answer; no key of one
+
 
 def planned(cell: Spec) -> "pd.DataFrame":
     """One row: the cell's resolved configuration and its plan's prediction, with the keys of plan.json.
 
     In addition `t_freeze`, the epoch from which the first block is frozen; None where none is.
+
+    Raises:
+        UserError: it cannot be planned.
     """
     import pandas as pd
 
@@ -36,18 +42,28 @@ def scheduled(cell: Spec) -> dict[str, Any]:
 
 
 def _told(kind: str, cell: Spec, tell: Callable[["RunPlan"], dict[str, Any]]) -> dict[str, Any]:
-    """What `tell` says of the plan of a cell's runs, as it is kept from before if it can be."""
+    """What `tell` says of the plan of a cell's runs, as it is kept from before if it can be.
+
+    Raises:
+        UserError: there is no such plan.
+    """
 
     def make() -> dict[str, Any]:
         from spfde_exp.config import resolve
         from spfde_exp.plan import make_plan
 
-        return tell(make_plan(resolve(cell.tree)))
+        try:
+            return tell(make_plan(resolve(cell.tree)))
+        except UserError as error:
+            return {REFUSED: str(error)}
 
     if cell.values["model.target"] is None and SOURCES[cell.values["dataset.name"]].spec is not None:
         answer: dict[str, Any] = kept(kind).get(json.dumps(cell.identity), make)
-        return answer
-    return make()  # files that are none of ours decide it too
+    else:
+        answer = make()  # files that are none of ours decide it too
+    if REFUSED in answer:
+        raise UserError(answer[REFUSED])
+    return answer
 
 
 def _predicted(plan: "RunPlan") -> dict[str, Any]:

@@ -104,14 +104,22 @@ def test_a_resolved_configuration_is_one_that_can_be_kept(recipe):
     assert json.loads(json.dumps(tree)) == tree
 
 
-def test_tables_are_the_same_from_kept_answers_and_need_no_torch_then(tmp_path):
-    code = "import sys; from analysis.__main__ import run; run(['A4']); print('torch' in sys.modules, file=sys.stderr)"
+@pytest.mark.parametrize(
+    ("words", "shows"), [("'A4'", "| 80 "), ("'A5', 'recipe=digits', 'freeze.t_freeze=70'", "is out of reach")]
+)
+def test_answers_are_the_same_from_the_kept_ones_and_need_no_torch_then(tmp_path, words, shows):
+    """Of a table, and of plans that are impossible."""
+    code = (
+        "import sys; from analysis.__main__ import run; from spfde_exp.errors import UserError\n"
+        f"try: run([{words}])\nexcept UserError as error: print(error)\n"
+        "print('torch' in sys.modules, file=sys.stderr)"
+    )
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-c", code]
     first, second = (
         subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True) for _ in range(2)
     )
-    assert first.stdout == second.stdout and "| 80 " in first.stdout
+    assert first.stdout == second.stdout and shows in first.stdout
     assert (first.stderr, second.stderr) == ("True\n", "False\n")
     kept = {path.name for path in (tmp_path / "spfde_exp").iterdir()}
     assert kept == {"analysis-compositions.json", "analysis-plans.json"}

@@ -11,13 +11,14 @@ import pytest
 import analysis.report.items as items_module
 from analysis.__main__ import run
 from analysis.build import Cell, build
-from analysis.figures import find_figure
+from analysis.figures import figure_ids, find_figure
 from analysis.load import load_runs
 from analysis.render import WRITERS
 from analysis.report.write import FORMATS, write_report
-from analysis.tables import find_table
+from analysis.tables import find_table, table_ids
 from analysis.text import MISSING, difference, printed, shown
 from spfde_exp.errors import UserError
+from spfde_exp.launch.sweepfile import load_sweep
 from tests.analysis.pages import parse, read
 
 TABLES, FIGURES = ("T1", "T2", "A1", "A8", "A10"), ("MF5a",)
@@ -304,3 +305,17 @@ def test_one_table_as_a_page_of_its_own(plant, tmp_path, capsys, monkeypatch):
     assert links == ["#main", "#runs1", "#runs1"]
     assert page.one("dl").all("div")[0].attributes["id"] == "runs1"
     assert [code.text for code in page.one("dl").all("code")] == [path.name for path in paths.values()]
+
+
+@pytest.mark.slow
+def test_all_of_both_papers_from_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run(["all", "--out", "report"])
+    names = [*table_ids(), *figure_ids()]
+    told = rf"report/index.html: {len(names)} tables and figures, 0 of \d+ numbers from runs\n"
+    assert re.fullmatch(told, capsys.readouterr().out)
+    for name in names:
+        page = read(tmp_path / "report" / f"{name}.html")
+        commands = [element.text for element in page.all("pre")]
+        assert commands == ([f"python -m spfde_exp -m +sweep={name}"] if load_sweep(name).needs == "runs" else [])
+    assert {path.name for path in tmp_path.iterdir()} == {"report"}
