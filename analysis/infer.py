@@ -1,7 +1,9 @@
 """Which protocol a folder of runs was trained under, when the user does not say."""
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -26,7 +28,8 @@ def infer_overrides(table: str, frame: pd.DataFrame) -> tuple[str, ...]:
 
     A run fits a table where its method, sparsity, freezing and sieving are those of a cell; its protocol is
     everything else. The answer is the paper's protocol, (), if any finished run is one of its cells or none
-    fits the table; else the only protocol of all that fit.
+    fits the table; else the only protocol of all that fit. The recipe of another table is none of this one's, so
+    that runs of Table 2 (CIFAR-100) do not turn up as Table A6 (CIFAR-10).
 
     Raises:
         UserError: the fitting runs have several protocols, or those of one cell differ; it names the keys.
@@ -40,7 +43,8 @@ def infer_overrides(table: str, frame: pd.DataFrame) -> tuple[str, ...]:
     groups: dict[str, list[Identity]] = defaultdict(list)
     for who in frame.loc[frame["test_acc"].notna()].drop_duplicates("cell")["identity"]:
         groups[text_of(_shared(who))].append(who)
-    ranked = sorted(groups.values(), key=lambda runs: (_shared(runs[0]) != paper, -len(runs)))
+    mine = [runs for runs in groups.values() if not _of_another_table(sweep, runs[0])]
+    ranked = sorted(mine, key=lambda runs: (_shared(runs[0]) != paper, -len(runs)))
     if not ranked:
         return ()
     # the same under every protocol: the cells set them
@@ -73,10 +77,11 @@ def _covering(sweep: SweepFile, fitting: Sequence[Sequence[Identity]]) -> tuple[
             tried = make_protocol(sweep.id, words)
             if not any(differing(who, _cell_of(tried, who).identity) for runs in fitting for who in runs):
                 return tried.overrides
-    options = [" ".join(words) or f"recipe={sweep.base['recipe']}" for words in spelled]
+    options = list(dict.fromkeys(" ".join(words) or f"recipe={sweep.base['recipe']}" for words in spelled))
+    more = f", or one of {len(options) - TRIED} others" if len(options) > TRIED else ""
     raise UserError(
         f"the runs that fit {sweep.id} have {len(fitting)} protocols, which differ in {', '.join(keys)}; "
-        f"choose one by adding {' or '.join(dict.fromkeys(options))}"
+        f"choose one by adding {' or '.join(options[:TRIED])}{more}"
     )
 
 
@@ -131,7 +136,7 @@ def _of_recipes(sweep: SweepFile, frame: pd.DataFrame) -> tuple[str, ...]:
         return ()
     trained = {_data_and_batch(who) for who in done.drop_duplicates("cell")["identity"]}
     fitting = []
-    for recipe in (f"recipe={file.stem}" for file in sorted(folder("conf").glob("recipe/*.yaml"))):
+    for recipe in (f"recipe={name}" for name in _recipes() if name not in _papers()):
         if _data_and_batch(identity(composed((recipe,)))) not in trained:
             continue
         protocol = _possible(sweep.id, (recipe,))
@@ -143,6 +148,27 @@ def _of_recipes(sweep: SweepFile, frame: pd.DataFrame) -> tuple[str, ...]:
             f"choose one by adding {' or '.join(fitting)}"
         )
     return tuple(fitting)
+
+
+def _recipes() -> list[str]:
+    return sorted(file.stem for file in folder("conf").glob("recipe/*.yaml"))
+
+
+@cache
+def _papers() -> frozenset[str]:
+    """Recipes that sweep files name, but for the quick start, which is no paper's."""
+    named = "".join(file.read_text(encoding="utf-8") for file in folder("sweeps").glob("*.yaml"))
+    return frozenset(re.findall(r"\w+", " ".join(re.findall(r"\brecipe: (\[.*?\]|\w+)", named)))) - {"digits"}
+
+
+def _of_another_table(sweep: SweepFile, who: Identity) -> bool:
+    """Whether a run has the very recipe of another table; one whose masks never change tells no `dst`."""
+    own = {settings.get("recipe") for settings in (sweep.base, *sweep.cells)}
+    for name in _papers() - own:
+        keys = differing(_shared(identity(composed((f"recipe={name}",)))), _shared(who))
+        if all(key.startswith("dst.") for key in keys):
+            return True
+    return False
 
 
 def _data_and_batch(who: Identity) -> tuple[Any, Any]:

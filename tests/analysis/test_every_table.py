@@ -103,11 +103,21 @@ def test_one_recipe_for_all_rows(tmp_path, plant):
     assert table.runs == (2, 28 * 3)
 
 
-def test_two_recipes_that_fit_are_an_error_that_names_them(tmp_path, plant):
+def test_runs_of_another_table_s_recipe_are_none_of_this_one(tmp_path, plant):
+    """Table 2's runs, on CIFAR-100, are neither Table A6's nor Table L.1's, on CIFAR-10."""
+    plant("T2", cells=[0, 18, 21], seeds=(0,))
+    for name in ("A6", "ML1"):
+        table = build(find_table(name), [tmp_path / "runs"])
+        assert table.paper and table.runs[0] == 0
+    table = build(find_table("ML1"), [tmp_path / "runs"], ["recipe=mest_cifar100"])
+    assert table.runs[0] == 1 and not table.paper
+
+
+def test_the_quick_start_is_shown_where_the_paper_s_runs_are_not(tmp_path, plant):
     plant("T2", "recipe=digits", cells=[0], seeds=(0,))
-    plant("T2", "recipe=cifar10", cells=[0], seeds=(0,))
-    with pytest.raises(UserError, match="2 protocols, which differ in recipe; choose one by adding recipe=cifar10 or"):
-        build(find_table("T2"), [tmp_path / "runs"])
+    plant("A6", cells=[18], seeds=(0,))
+    assert build(find_table("T2"), [tmp_path / "runs"]).overrides == ("recipe=digits",)
+    assert build(find_table("A6"), [tmp_path / "runs"]).paper
 
 
 def test_a_table_cannot_be_given_what_it_varies():
