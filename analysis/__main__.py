@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,6 +76,8 @@ def _print_table(arguments: argparse.Namespace) -> None:
     definition = find_table(arguments.id)
     if arguments.out and not arguments.out.absolute().parent.is_dir():
         raise UserError(f"--out {arguments.out}: its folder is not there; make it, or choose another one")
+    if arguments.out and arguments.out.is_dir():
+        raise UserError(f"--out {arguments.out} is a folder; a table is written to a file, such as {arguments.id}.md")
 
     from analysis.build import fill  # loads pandas
     from analysis.kept import keeping
@@ -87,7 +91,8 @@ def _print_table(arguments: argparse.Namespace) -> None:
         print(*table.notes, *([f"to train what is missing: {table.command}"] if table.command else []),
               sep="\n", file=sys.stderr)  # fmt: skip
     if arguments.out:
-        write_atomic(arguments.out, text)
+        with _writing(arguments.out):
+            write_atomic(arguments.out, text)
     else:
         sys.stdout.write(text)
 
@@ -106,7 +111,8 @@ def _write_figure(arguments: argparse.Namespace) -> None:
     with keeping():
         frame, runs_dir = _runs(arguments)
         drawn = draw(find_figure(arguments.id), frame, arguments.overrides, runs_dir)
-    paths = write(drawn, folder)
+    with _writing(folder):
+        paths = write(drawn, folder)
     sys.stdout.write(drawn.caption)
     print(f"written: {', '.join(map(str, paths))}", file=sys.stderr)
 
@@ -126,6 +132,14 @@ def _write_report(arguments: argparse.Namespace) -> None:
     with keeping():
         frame, runs_dir = _runs(arguments)
         print(write_report(frame, arguments.out, arguments.overrides, runs_dir))
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written ({error.strerror}); choose another place") from error
 
 
 def _runs(arguments: argparse.Namespace) -> "tuple[pd.DataFrame, str]":

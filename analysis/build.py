@@ -44,13 +44,17 @@ class Cell:
 
     @property
     def difference(self) -> float | None:
-        """Mean less printed value."""
-        return None if self.mean is None or self.printed is None else self.mean - self.printed
+        """Mean less printed value; None for what depends on the machine, such as seconds."""
+        if self.mean is None or self.printed is None or self.quantity.of_machine:
+            return None
+        return self.mean - self.printed
 
     @property
     def p_value(self) -> float | None:
-        """Of Welch's test that both have one mean; None without deviations on both sides."""
-        if self.difference is None or not self.n or not self.std or not self.printed_deviation:
+        """Of Welch's test that both have one mean; None without deviations on both sides, or if both are 0."""
+        if self.difference is None or not self.n or self.std is None or self.printed_deviation is None:
+            return None
+        if self.std == self.printed_deviation == 0:
             return None
         ours, theirs = (self.mean, self.std, self.n), (self.printed, self.printed_deviation, PRINTED_RUNS)
         return float(stats.ttest_ind_from_stats(*ours, *theirs, equal_var=False).pvalue)

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -94,7 +95,7 @@ def _read_dir(runs_dir: Path, notes: Notes) -> list[dict[str, Any]]:
         raise UserError(f"--runs {runs_dir} is no folder; name the runs_dir of your runs")
     try:
         with os.scandir(runs_dir) as entries:
-            names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+            names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is_dir(entry))
     except OSError as error:
         raise UserError(
             f"--runs {runs_dir} cannot be read ({error.strerror}); ask its owner, or name another"
@@ -110,6 +111,13 @@ def _read_dir(runs_dir: Path, notes: Notes) -> list[dict[str, Any]]:
             rows.append(values)
     cache.save(names)
     return rows
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # such as a link to itself
+        return False
 
 
 def _placed(row: Row, path: str, notes: Notes) -> dict[str, Any] | None:
@@ -154,5 +162,7 @@ def _rank(row: dict[str, Any]) -> tuple[bool, float]:
 
 def _told(row: dict[str, Any]) -> str:
     finished = row["finished"]
-    when = "" if math.isnan(finished) else f" on {datetime.fromtimestamp(finished):%Y-%m-%d %H:%M:%S}"
+    when = ""
+    with suppress(OverflowError, ValueError, OSError):  # no time of this world
+        when = f" on {datetime.fromtimestamp(finished):%Y-%m-%d %H:%M:%S}"
     return f"{row['test_acc']:.2f} % by commit {str(row['commit'])[:12]}{when}"

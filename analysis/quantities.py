@@ -19,6 +19,7 @@ class Quantity:
         title: over a column.
         unit: a shown value is that much.
         digits: decimals shown.
+        of_machine: whether it depends on the device, so that a difference to the paper's means nothing.
         deviates: whether runs of one configuration differ in it; else no deviation is shown.
         read: from the runs of a cell, and those of the table's baseline, to a value each; the column of that name
             where it is None.
@@ -29,6 +30,7 @@ class Quantity:
     unit: float = 1
     digits: int = 2
     deviates: bool = True
+    of_machine: bool = False
     read: Read | None = None
 
     def of(self, runs: "pd.DataFrame", baseline: "pd.DataFrame") -> list[float]:
@@ -38,8 +40,11 @@ class Quantity:
 
 
 def _column(runs: "pd.DataFrame", name: str) -> "pd.Series":
-    """A column as numbers, missing where no run has it."""
-    return runs.reindex(columns=[name])[name].astype(float)
+    """A column as numbers, missing where a run has none that is finite."""
+    import pandas as pd
+
+    values = pd.to_numeric(runs.reindex(columns=[name])[name], errors="coerce").astype(float)
+    return values.where(values.abs() < float("inf"))
 
 
 def _seconds(runs: "pd.DataFrame") -> "pd.Series":
@@ -47,8 +52,10 @@ def _seconds(runs: "pd.DataFrame") -> "pd.Series":
 
 
 def _accelerated(runs: "pd.DataFrame", baseline: "pd.DataFrame") -> "pd.Series":
-    """Share of the baseline's seconds that is saved, as in SpFDE Tables A11 and A12."""
-    return 1 - _seconds(runs) / _seconds(baseline).mean()
+    """Share of the baseline's seconds that is saved, as in SpFDE Tables A11 and A12; by seeds, where it has them."""
+    seconds = _seconds(baseline)
+    same = runs["seed"].map(dict(zip(baseline["seed"], seconds, strict=True)))
+    return 1 - _seconds(runs) / same.fillna(seconds.mean())
 
 
 def _per_reduction(runs: "pd.DataFrame", baseline: "pd.DataFrame") -> "pd.Series":
@@ -67,10 +74,10 @@ INFERENCE_E9 = Quantity("inference_flops", "inference e9", 1e9, deviates=False)
 REDUCTION = Quantity("flops_reduction_total", "FLOPs reduction %", 0.01, deviates=False)
 FREEZE_REDUCTION = Quantity("flops_reduction_freeze", "FLOPs reduction %", 0.01, deviates=False)
 T_FREEZE = Quantity("t_freeze", "first freezing epoch", digits=0)
-EPOCH_TIME = Quantity("epoch_time_mean_s", "epoch time s")
+EPOCH_TIME = Quantity("epoch_time_mean_s", "epoch time s", of_machine=True)
 ACCELERATION = Quantity("acceleration", "acceleration %", 0.01, read=_accelerated)
 PER_REDUCTION = Quantity("acceleration_per_reduction", "acceleration / FLOPs reduction", read=_per_reduction)
-ITERATION_TIME = Quantity("iteration_time_s", "training time s/iteration", digits=4, read=_per_iteration)
+ITERATION_TIME = Quantity("iteration_time_s", "s per iteration", digits=4, of_machine=True, read=_per_iteration)
 FLOPS_E15_OF_MACS = Quantity("train_flops_paper", "train MACs e15", 2e15, deviates=False)
 PARAMETERS = Quantity("params_active", "parameters e6", 1e6, deviates=False)
 MEMORY_MB = Quantity("memory_mest_bytes", "weights, gradients and indices MB", 1e6, deviates=False)

@@ -1,6 +1,7 @@
 """Which runs' seconds can be compared: those that had a device to themselves, and all the same one."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -37,7 +38,19 @@ def comparable(
     if others := len(alone) - len(kept):
         named = " ".join(f"{key}={value}" for key, value in zip(MACHINE, chosen, strict=True))
         notes.append(f"left out: {_runs(others)} on other devices than {named}")
+    if beside := sum(_beside(run, used) for _, run in kept.iterrows()):
+        notes.append(
+            f"rough times: {_runs(beside)} trained while others used the same host; "
+            "hydra.launcher.slots=1 force=true trains them again, one at a time"
+        )
     return kept, notes
+
+
+def _beside(run: "pd.Series[Any]", used: pd.DataFrame) -> bool:
+    """Whether another run was trained on the same host and device at the same time."""
+    same = used[(used["host"] == run["host"]) & (used["device_name"] == run["device_name"])]
+    overlap = (same["started"] < run["finished"]) & (same["finished"] > run["started"])
+    return bool((overlap & (same["signature"] != run["signature"])).any())
 
 
 def _runs(count: int) -> str:

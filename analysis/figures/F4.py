@@ -33,7 +33,8 @@ def _saved(panel: Panel, which: str) -> str:
     fixed = {point.x: point.y for series in panel.series if series.name == FIXED for point in series.points}
     shares = [
         100 * (1 - point.y / fixed[point.x])
-        for series in panel.series if series.name.endswith(which) for point in series.points
+        for series in panel.series if series.name.endswith(which) and series.name != FIXED
+        for point in series.points
     ]  # fmt: skip
     return f"SpFDE {which} is {min(shares):.1f} to {max(shares):.1f} % below {FIXED}"
 

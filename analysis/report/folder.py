@@ -28,7 +28,7 @@ def check(out: Path) -> None:
         return
     if not out.is_dir():
         raise UserError(f"--out {out} is a file; name a folder for the report")
-    there = [name for name in sorted(os.listdir(out)) if not name.startswith(".")]
+    there = [name for name in sorted(os.listdir(out)) if name != MARKER]
     known: Any = (read_json(out / MARKER) or {}).get("files")
     if there and not isinstance(known, list):
         raise UserError(f"--out {out} is there and is no report of this software; choose another name, or empty it")

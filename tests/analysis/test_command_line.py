@@ -80,3 +80,18 @@ def test_out_writes_the_same_and_options_may_stand_anywhere(tmp_path, plant, cap
     assert capsys.readouterr().out == ""
     assert Path("table.md").read_text() == shown
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["table.md"]
+
+
+def test_a_folder_as_a_table_s_file_is_refused(tmp_path):
+    answer = python("-m", "analysis", "A3", "--out", str(tmp_path))
+    assert answer.returncode == 1
+    assert answer.stderr == f"error: --out {tmp_path} is a folder; a table is written to a file, such as A3.md\n"
+
+
+def test_a_place_that_takes_no_files_is_named(tmp_path, monkeypatch):
+    def fail(path, text):
+        raise PermissionError(13, "Permission denied", f"{path}.tmp")
+
+    monkeypatch.setattr("analysis.__main__.write_atomic", fail)
+    with pytest.raises(UserError, match=r"--out \S*A3.md cannot be written \(Permission denied\)"):
+        run(["A3", "--out", str(tmp_path / "A3.md")])

@@ -179,6 +179,47 @@ def test_times_of_packed_runs_and_of_other_devices_do_not_count(tmp_path, plant)
     assert table.runs == (3, 5)
 
 
+def test_times_of_runs_beside_others_are_called_rough(tmp_path, plant):
+    frame = timed(tmp_path, plant)
+    frame["started"] = [100.0 * n for n in range(5)]
+    frame["finished"] = frame["started"] + 90
+    assert not any("rough" in note for note in fill(find_table("A11"), frame).notes)
+    frame.loc[1, "finished"] = frame.loc[2, "started"] + 1
+    assert any("rough times: 2 runs" in note for note in fill(find_table("A11"), frame).notes)
+
+
+def test_accelerations_are_paired_by_seed(tmp_path, plant):
+    plant("A11", cells=[0, 1], seeds=(0, 1))
+    frame = load_runs([tmp_path / "runs"]).assign(host="here", device_name="cpu", threads=1)
+    seconds = {(0, 0): 10.0, (0, 1): 20.0, (0.1, 0): 9.0, (0.1, 1): 16.0}
+    frame["epoch_time_mean_s"] = [seconds[run["freeze.target"], run["seed"]] for _, run in frame.iterrows()]
+    table = fill(find_table("A11"), frame, ["seed=0,1"])
+    acceleration = table.rows[1][1][2]
+    assert (acceleration.mean, acceleration.n) == (pytest.approx(0.15), 2)  # 10 and 20 %
+
+
+def test_seconds_of_another_machine_have_no_difference(tmp_path, plant):
+    table = fill(find_table("A11"), timed(tmp_path, plant))
+    seconds = table.rows[1][1][1]
+    assert seconds.printed == 42.75 and seconds.difference is None
+
+
+def test_equal_results_of_all_seeds_are_judged_too(tmp_path, plant):
+    plant("A1", cells=[5], value=lambda cell, seed: 75.0)
+    (cell,) = [c for c in cells(build(find_table("A1"), [tmp_path / "runs"])) if c.n and c.quantity.name == "test_acc"]
+    assert cell.std == 0 and cell.beyond_noise is True
+
+
+def test_a_value_that_is_no_number_empties_its_field_alone(tmp_path, plant):
+    plant("A1", cells=[5], seeds=(0,))
+    frame = load_runs([tmp_path / "runs"])
+    frame["flops_reduction_freeze"] = frame["flops_reduction_freeze"].astype(object)
+    for value in ("abc", float("inf")):
+        frame.loc[0, "flops_reduction_freeze"] = value
+        by_name = {c.quantity.name: c for c in cells(fill(find_table("A1"), frame)) if c.signatures}
+        assert by_name["flops_reduction_freeze"].mean is None and by_name["test_acc"].n == 1
+
+
 def test_two_cells_never_share_a_place(tmp_path):
     wrong = Definition("A8", "nowhere", pivot(system, ratio("freeze.target")))
     with pytest.raises(ValueError, match="same place"):

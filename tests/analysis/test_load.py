@@ -252,3 +252,9 @@ def test_metrics_have_a_row_per_epoch_without_a_torn_one(tmp_path, plant):
     (path / "metrics.jsonl").unlink()
     with pytest.raises(UserError, match="has no epochs"):
         load_metrics(path)
+
+
+def test_a_link_to_itself_is_no_run(tmp_path, plant):
+    plant("A10", cells=[0], seeds=(0,))
+    (tmp_path / "runs" / "loop").symlink_to("loop")
+    assert len(load_runs([tmp_path / "runs"])) == 1

@@ -79,6 +79,12 @@ def test_what_is_no_report_is_refused(out):
     refused(out, "is there and is no report of this software; choose another name, or empty it")
 
 
+def test_hidden_files_are_files(out):
+    out.mkdir()
+    (out / ".htaccess").write_text("deny")
+    refused(out, "is there and is no report of this software")
+
+
 @pytest.mark.parametrize("marker", ["", "{", "[1]", '{"files": 3}', "{}"])
 def test_a_damaged_marker_is_none(out, marker):
     write(out)
