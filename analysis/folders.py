@@ -32,9 +32,12 @@ def read_folder(path: str) -> Row:
         config = folder.config()
         if config is None:
             return left_out("foreign") if folder.file("config.yaml").exists() or not folder.status() else Row({})
-        status, summary = folder.status(), folder.summary()
-        state = "done" if summary is not None else "torn" if status.get("state") == "done" else None
-        row = make_row(config, summary, folder.json("meta") or {}, state, folder.signature)
+        status, summary, meta = folder.status(), folder.summary(), folder.json("meta") or {}
+        # copies of finished runs, as in results/, have no status
+        over = meta.get("finished") if not status else status.get("state") == "done"
+        ended = over or folder.file("summary.json").exists()
+        state = "done" if summary is not None else "torn" if ended else None
+        row = make_row(config, summary, meta, state, folder.signature)
         if row.values:
             row.values["error"] = status.get("error")
         if state == "done" and folder.file("metrics.jsonl").exists():

@@ -258,3 +258,18 @@ def test_a_link_to_itself_is_no_run(tmp_path, plant):
     plant("A10", cells=[0], seeds=(0,))
     (tmp_path / "runs" / "loop").symlink_to("loop")
     assert len(load_runs([tmp_path / "runs"])) == 1
+
+
+@pytest.mark.parametrize("summary", [None, '{"test_acc": 9'])
+def test_a_copy_without_a_whole_summary_is_torn(tmp_path, plant, summary):
+    """Copies of finished runs come without status.json; meta.json says that they were finished."""
+    (path,) = plant("A10", cells=[0], seeds=(0,)).values()
+    (path / "status.json").unlink()
+    (path / "summary.json").unlink()
+    if summary is not None:
+        (path / "summary.json").write_text(summary)
+    else:
+        meta = json.loads((path / "meta.json").read_text())
+        (path / "meta.json").write_text(json.dumps({**meta, "finished": 1795255690.7}))
+    frame = load_runs([tmp_path / "runs"])
+    assert frame["state"].tolist() == ["torn"] and "without a whole summary.json" in frame.attrs["notes"][0]
