@@ -74,8 +74,8 @@ def test_other_processes_do_not_make_it_slower():
 def test_a_slow_step_ends_the_trial_of_its_size(monkeypatch):
     """Between two steps it looks at the time that is left."""
     steps = []
-    step = Trainer._step
-    monkeypatch.setattr(Trainer, "_step", lambda *args: (time.sleep(0.1), step(*args), steps.append(1))[1])
+    step = Trainer.train_step
+    monkeypatch.setattr(Trainer, "train_step", lambda *args: (time.sleep(0.1), step(*args), steps.append(1))[1])
     found = _fastest(compose([]), 32, torch.device("cpu"), 0.0)
     assert len(steps) == LEAST
     assert 0.2 < found.spent < WALL_S
