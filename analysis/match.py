@@ -66,7 +66,7 @@ def match(
     if not needs_runs:
         return Match(protocol, {i: planned(cell) for i, cell in enumerate(protocol.cells)}, True, (0, 0), (), None)
     done = frame[frame["test_acc"].notna()]
-    used, told = comparable(done, protocol.cells, timed) if timed else (done, [])
+    used, told = comparable(done, protocol.cells, timed, protocol.seeds) if timed else (done, [])
     wanted = used[used["cell"].isin({cell.key for cell in protocol.cells})].sort_values("seed")
     groups = dict(list(wanted.groupby("cell")))
     found: dict[int, pd.DataFrame] = {}

@@ -11,7 +11,7 @@ MACHINE = ("host", "device_name", "threads")
 
 
 def comparable(
-    used: pd.DataFrame, cells: Sequence[Spec], is_baseline: Callable[[Spec], bool]
+    used: pd.DataFrame, cells: Sequence[Spec], is_baseline: Callable[[Spec], bool], seeds: Sequence[int]
 ) -> tuple[pd.DataFrame, list[str]]:
     """The runs whose epoch times a table may compare, and what was left out.
 
@@ -21,6 +21,7 @@ def comparable(
         used: finished runs.
         cells: of the table.
         is_baseline: which cell the others are compared with.
+        seeds: of the runs that are shown.
     """
     mine = used[used["cell"].isin({cell.key for cell in cells})]
     alone = mine[mine["runs_per_device"].isna() | (mine["runs_per_device"] == 1)]
@@ -38,7 +39,7 @@ def comparable(
     if others := len(alone) - len(kept):
         named = " ".join(f"{key}={value}" for key, value in zip(MACHINE, chosen, strict=True))
         notes.append(f"left out: {_runs(others)} on other devices than {named}")
-    if beside := sum(_beside(run, used) for _, run in kept.iterrows()):
+    if beside := sum(_beside(run, used) for _, run in kept[kept["seed"].isin(seeds)].iterrows()):
         notes.append(
             f"rough times: {_runs(beside)} trained while others used the same host; "
             "hydra.launcher.slots=1 force=true trains them again, one at a time"

@@ -55,8 +55,12 @@ def _timed(found: "Match", cells: dict[int, Spec]) -> tuple["Match", list[str]]:
     from analysis.timing import comparable
 
     runs = pd.concat([found.runs[i] for i in cells])
-    kept, left = comparable(runs, list(cells.values()), lambda cell: bool(cell.values["method.name"] == "dense"))
+    kept, left = comparable(runs, list(cells.values()), _is_dense, found.protocol.seeds)
     return replace(found, runs={index: kept[kept["cell"] == cell.key] for index, cell in cells.items()}), left
+
+
+def _is_dense(cell: Spec) -> bool:
+    return bool(cell.values["method.name"] == "dense")
 
 
 def _panel(found: "Match", cells: dict[int, Spec], title: str, speed: Callable[[int], Speed | None]) -> Panel:
