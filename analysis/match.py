@@ -105,8 +105,8 @@ def _elsewhere(used: pd.DataFrame, protocol: Protocol) -> list[str]:
     shown = {cell.key for cell in protocol.cells}
     counts: Counter[tuple[str, ...]] = Counter()
     others = used[~used["cell"].isin(shown)]
-    runs = others.groupby("cell")["identity"].agg(["first", "size"]) if len(others) else others.iloc[:0]
-    for _, (who, size) in runs.iterrows():
+    runs = others.groupby("cell")["identity"].agg(["first", "size"])
+    for who, size in zip(runs["first"], runs["size"], strict=True):
         if cell := cells.get(place(who, protocol.setting)):
             counts[tuple(differing(who, cell.identity))] += int(size)
     notes = []
