@@ -204,7 +204,8 @@ def test_a_sweep_can_be_submitted_from_inside_a_job(slurm: CallSlurm, run_cli: A
     slurm("srun", f"--chdir={tmp_path}", f"--export=ALL,PYTHONPATH={ROOT}", *command)
     jobs = [status(folder)["slurm_job"] for folder in folders(tmp_path)]
     assert [folder.state() for folder in folders(tmp_path)] == ["pending", "pending"]
-    asked = slurm("squeue", "--noheader", "--array", "--format=%i %C").splitlines()
+    # Those that wait: srun's own job may still be ending.
+    asked = slurm("squeue", "--noheader", "--array", "--states=PENDING", "--format=%i %C").splitlines()
     assert sorted(asked) == sorted(f"{job} 1" for job in jobs)
 
 
