@@ -10,8 +10,9 @@ from scipy import stats
 
 from analysis.layout import Definition, Entry, Fact, Item
 from analysis.load import load_runs
+from analysis.made import Made, common
 from analysis.match import Match, match
-from analysis.papers import find_printed, footnotes
+from analysis.papers import find_printed
 from analysis.quantities import Quantity
 
 PRINTED_RUNS = 3  # behind a printed deviation: SpFDE Table 2 and MEST section 5 repeat each experiment 3 times
@@ -69,38 +70,18 @@ Shown = Cell | Fact | str
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Made):
     """A table, ready to be written in any format.
 
     Attributes:
-        id: of the table.
-        title: what it shows.
-        source: where the paper has it.
-        protocol: how its runs were trained, in words; empty where there are none.
-        overrides: the same as overrides of the table's sweep.
-        paper: whether that is the paper's recipe; only then are there printed values.
         head: the corner, then a label per column.
         rows: label, then cells, facts or texts.
         groups: what neighbouring columns have in common, per column, with which their labels begin; empty for none.
-        runs: how many of its runs are there, and how many it has.
-        notes: what is missing or left out, and why.
-        footnotes: what is known to be inconsistent in the paper.
-        command: trains what is missing; None if nothing is.
     """
 
-    id: str
-    title: str
-    source: str
-    protocol: str
-    overrides: tuple[str, ...]
-    paper: bool
     head: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Shown, ...]], ...]
     groups: tuple[str, ...]
-    runs: tuple[int, int]
-    notes: tuple[str, ...]
-    footnotes: tuple[str, ...]
-    command: str | None
 
 
 def build(definition: Definition, dirs: Sequence[Path | str], arguments: Sequence[str] = ()) -> Table:
@@ -121,11 +102,11 @@ def fill(definition: Definition, frame: pd.DataFrame, arguments: Sequence[str] =
     Raises:
         UserError: a bad override, or runs of several protocols to choose from.
     """
-    found = match(definition.id, frame, arguments, runs_dir, definition.baseline if definition.timed else None)
-    protocol = found.protocol
-    layout = definition.arrange(protocol.cells)
     is_baseline = definition.baseline
-    base = next((found.runs[i] for i, cell in enumerate(protocol.cells) if is_baseline and is_baseline(cell)), None)
+    found = match(definition.id, frame, arguments, runs_dir, is_baseline)
+    cells = found.protocol.cells
+    layout = definition.arrange(cells)
+    base = next((found.runs[index] for index, cell in enumerate(cells) if is_baseline and is_baseline(cell)), None)
 
     def shown(item: Item) -> Shown:
         if not isinstance(item, Entry):
@@ -134,19 +115,10 @@ def fill(definition: Definition, frame: pd.DataFrame, arguments: Sequence[str] =
         return _cell(found, item, runs, runs.iloc[:0] if base is None else base)
 
     return Table(
-        id=definition.id,
-        title=protocol.sweep.title,
-        source=definition.source,
-        protocol=str(protocol),
-        overrides=protocol.overrides,
-        paper=protocol.paper,
+        **common(definition.id, definition.source, found),
         head=layout.head,
         rows=tuple((label, tuple(map(shown, row))) for label, row in layout.rows),
         groups=layout.groups,
-        runs=found.counts,
-        notes=found.notes,
-        footnotes=tuple(footnotes(definition.id)) if protocol.paper else (),
-        command=found.command,
     )
 
 

@@ -1,9 +1,7 @@
 """A table as LaTeX; packages: booktabs, graphicx."""
 
-from itertools import groupby
-
 from analysis.build import Table
-from analysis.text import grid, headline, remarks
+from analysis.text import grid, heads, remarks
 
 TEX = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "%": r"\%", "&": r"\&", "_": r"\_", "#": r"\#",
@@ -19,9 +17,9 @@ def latex(table: Table) -> str:
     """A table environment; printed values and differences stand in italics below each row."""
     head, *rows = grid(table)
     lines = ["% packages: booktabs, graphicx", r"\begin{table}", r"\centering"]
-    lines += [rf"\caption{{{escaped(headline(table))}}}", rf"\label{{tab:{table.id}}}", FIT]
+    lines += [rf"\caption{{{escaped(table.headline)}}}", rf"\label{{tab:{table.id}}}", FIT]
     lines += [rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\toprule"]
-    lines += _head(head, table.groups)
+    lines += _head(table)
     lines += [r"\midrule", *map(_row, rows), r"\bottomrule", r"\end{tabular}}", r"\par\smallskip\footnotesize"]
     lines += [rf"{escaped(remark)}\par" for remark in remarks(table)]
     if table.command:
@@ -41,18 +39,18 @@ def _row(line: list[str]) -> str:
     return " & ".join(map(escaped, line)) + r" \\"
 
 
-def _head(head: list[str], groups: tuple[str, ...]) -> list[str]:
+def _head(table: Table) -> list[str]:
     """One line of labels, or two: what neighbours have in common over the rest."""
-    if not groups:
-        return [_row(head)]
-    over, rules, column = [], [], 2
-    for name, members in groupby(groups):
-        width = len(list(members))
-        over.append(rf"\multicolumn{{{width}}}{{c}}{{{escaped(name)}}}")
+    over, labels = heads(table)
+    lines = [_row([table.head[0], *labels])]
+    if not over:
+        return lines
+    names, rules, column = [], [], 2
+    for name, width in over:
+        names.append(rf"\multicolumn{{{width}}}{{c}}{{{escaped(name)}}}")
         rules.append(rf"\cmidrule(lr){{{column}-{column + width - 1}}}")
         column += width
-    rest = [label.removeprefix(group).strip() for label, group in zip(head[1:], groups, strict=True)]
-    return [" & ".join(["", *over]) + r" \\", "".join(rules), _row([head[0], *rest])]
+    return [" & ".join(["", *names]) + r" \\", "".join(rules), *lines]
 
 
 def _breakable(command: str) -> str:

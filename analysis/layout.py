@@ -58,15 +58,14 @@ class Definition:
         id: of the table and its sweep file.
         source: where the paper has it.
         arrange: from the cells to the layout.
-        baseline: which cell accelerations are relative to.
-        timed: whether only runs count that had a device to themselves, all the same one.
+        baseline: which cell accelerations are relative to; only runs count then that had that one's device to
+            themselves.
     """
 
     id: str
     source: str
     arrange: Arrange
     baseline: Callable[[Spec], bool] | None = None
-    timed: bool = False
 
 
 def pivot(
@@ -104,9 +103,8 @@ def pivot(
         for group, name in across:
             for quantity in quantities:
                 groups.append(f"{group} {name}".strip() if several else group)
-                head.append(
-                    f"{group} {name} {quantity.title if several or not name else ''}".strip().replace("  ", " ")
-                )
+                parts = (group, name, quantity.title if several or not name else "")
+                head.append(" ".join(filter(None, parts)))
 
         def row(name: str) -> tuple[Item, ...]:
             found = [places.get((name, column)) for column in across]

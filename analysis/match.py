@@ -43,7 +43,7 @@ def match(
     frame: pd.DataFrame,
     arguments: Sequence[str] = (),
     runs_dir: str = "runs",
-    timed: Callable[[Spec], bool] | None = None,
+    baseline: Callable[[Spec], bool] | None = None,
 ) -> Match:
     """Find the runs of the sweep file `name`.
 
@@ -53,7 +53,7 @@ def match(
         arguments: overrides that choose protocol and seeds; without any of the protocol, it is the paper's
             where a run has it, else the only one that the runs have.
         runs_dir: where the command for missing runs puts them.
-        timed: where times are compared, which cell they are relative to; only runs that had that one's device to
+        baseline: where times are compared, which cell they are relative to; only runs that had that one's device to
             themselves count then.
 
     Raises:
@@ -66,7 +66,7 @@ def match(
     if not needs_runs:
         return Match(protocol, {i: planned(cell) for i, cell in enumerate(protocol.cells)}, True, (0, 0), (), None)
     done = frame[frame["test_acc"].notna()]
-    used, told = comparable(done, protocol.cells, timed, protocol.seeds) if timed else (done, [])
+    used, told = comparable(done, protocol.cells, baseline, protocol.seeds) if baseline else (done, [])
     wanted = used[used["cell"].isin({cell.key for cell in protocol.cells})].sort_values("seed")
     groups = dict(list(wanted.groupby("cell")))
     found: dict[int, pd.DataFrame] = {}

@@ -67,8 +67,8 @@ def _told(kind: str, cell: Spec, tell: Callable[["RunPlan"], dict[str, Any]]) ->
 
 
 def _predicted(plan: "RunPlan") -> dict[str, Any]:
-    first = next((epoch for epoch, depth in enumerate(plan.freeze.frozen) if depth), None)
-    return {**plan.prediction(), "t_freeze": first}
+    first = plan.freeze.first
+    return {**plan.prediction(), "t_freeze": first if first < plan.epochs else None}
 
 
 def _schedules(plan: "RunPlan") -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from analysis.build import Cell, Shown, Table
 from analysis.latex import latex
 from analysis.layout import Fact
-from analysis.text import grid, headline, remarks
+from analysis.text import grid, remarks
 
 NUMBERS = ("mean", "std", "n", "printed", "printed_deviation", "difference", "p_value")
 
@@ -17,10 +17,8 @@ NUMBERS = ("mean", "std", "n", "printed", "printed_deviation", "difference", "p_
 def markdown(table: Table) -> str:
     """A heading, a pipe table, remarks, and the command for what is missing."""
     head, *rows = [[cell.replace("|", r"\|") for cell in line] for line in grid(table)]
-    lines = [f"### {headline(table)}", "", _pipes(head), _pipes([":--", *["--:"] * (len(head) - 1)])]
-    lines += [*map(_pipes, rows), "", *(f"- {remark}" for remark in remarks(table))]
-    if table.command:
-        lines += ["", "To train what is missing:", "", f"    {table.command}"]
+    lines = [f"### {table.headline}", "", _pipes(head), _pipes([":--", *["--:"] * (len(head) - 1)])]
+    lines += [*map(_pipes, rows), "", *table.below(remarks(table))]
     return "\n".join(lines) + "\n"
 
 

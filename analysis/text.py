@@ -1,21 +1,13 @@
 """What stands in a table's fields and below it, as text, the same in every format."""
 
+from itertools import groupby
+
 from analysis.build import Cell, Shown, Table
 from analysis.layout import Fact
 
 LEGEND = "Mean ± sample standard deviation (number of runs); accuracies are those of the test set after the last epoch."
 NOISE = "A difference with * is more than seeds explain (Welch's test, 5 % level)."
 MISSING = "—"
-
-
-def headline(table: Table) -> str:
-    """Title, source and protocol."""
-    start = f"{table.id}. {table.title} ({table.source})"
-    if not table.protocol:
-        return start
-    how = "the paper's recipe" if table.paper else "not the paper's recipe"
-    words = f"; {' '.join(table.overrides)}" if table.overrides else ""
-    return f"{start}, {how}: {table.protocol}{words}"
 
 
 def grid(table: Table) -> list[list[str]]:
@@ -28,6 +20,14 @@ def grid(table: Table) -> list[list[str]]:
         if table.paper and any(isinstance(item, Cell) and item.difference is not None for item in row):
             lines.append(["difference", *map(difference, row)])
     return lines
+
+
+def heads(table: Table) -> tuple[list[tuple[str, int]], list[str]]:
+    """Labels over several columns, each with their number, and what is left for a label per column."""
+    labels = list(table.head[1:])
+    if table.groups:
+        labels = [label.removeprefix(group).strip() for label, group in zip(labels, table.groups, strict=True)]
+    return [(name, len(list(members))) for name, members in groupby(table.groups)], labels
 
 
 def shown(item: Shown) -> str:

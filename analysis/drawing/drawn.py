@@ -10,58 +10,28 @@ import pandas as pd
 
 from analysis.drawing.panel import Figure, Panel
 from analysis.drawing.picture import picture
+from analysis.made import Made, common
 from analysis.match import match
-from analysis.papers import footnotes
 from spfde_exp.files import write_atomic
 
 COLUMNS = ("panel", "series", "x", "y", "std", "n", "signatures")
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Drawn(Made):
     """A figure, ready to be written in any format.
 
     Attributes:
-        id: of the figure.
-        title: what it shows.
-        source: where the paper has it.
-        protocol: how its runs were trained, in words; empty where there are none.
-        overrides: the same as overrides of the figure's sweep.
-        paper: whether that is the paper's recipe.
         panels: what is drawn.
         columns: how many panels stand side by side.
-        runs: how many of its runs are there, and how many it has; (0, 0) where it needs none.
-        points: the same of its points or curves.
+        points: how many of its points or curves are there, and how many it has.
         made: how the numbers come about.
-        notes: what is missing or left out, and why.
-        footnotes: what is known to be inconsistent in the paper.
-        command: trains what is missing; None if nothing is.
     """
 
-    id: str
-    title: str
-    source: str
-    protocol: str
-    overrides: tuple[str, ...]
-    paper: bool
     panels: tuple[Panel, ...]
     columns: int
-    runs: tuple[int, int]
     points: tuple[int, int]
     made: tuple[str, ...]
-    notes: tuple[str, ...]
-    footnotes: tuple[str, ...]
-    command: str | None
-
-    @property
-    def headline(self) -> str:
-        """Title, source and protocol, in one line."""
-        start = f"{self.id}. {self.title} ({self.source})"
-        if not self.protocol:
-            return start
-        how = "the paper's recipe" if self.paper else "not the paper's recipe"
-        words = f"; {' '.join(self.overrides)}" if self.overrides else ""
-        return f"{start}, {how}: {self.protocol}{words}"
 
     @property
     def coverage(self) -> str:
@@ -78,10 +48,7 @@ class Drawn:
     @property
     def caption(self) -> str:
         """The text below the figure, as Markdown."""
-        lines = [f"### {self.headline}", "", *(f"- {remark}" for remark in self.remarks)]
-        if self.command:
-            lines += ["", "To train what is missing:", "", f"    {self.command}"]
-        return "\n".join(lines) + "\n"
+        return "\n".join([f"### {self.headline}", "", *self.below(self.remarks)]) + "\n"
 
     @cached_property
     def data(self) -> pd.DataFrame:
@@ -144,22 +111,9 @@ def draw(figure: Figure, frame: pd.DataFrame, arguments: Sequence[str] = (), run
     found = match(figure.id, frame, arguments, runs_dir)
     panels = tuple(figure.arrange(found))
     filled, total = (sum(counts) for counts in zip(*(panel.cells for panel in panels), strict=True))
-    return Drawn(
-        id=figure.id,
-        title=found.protocol.sweep.title,
-        source=figure.source,
-        protocol=str(found.protocol),
-        overrides=found.protocol.overrides,
-        paper=found.protocol.paper,
-        panels=panels,
-        columns=figure.columns,
-        runs=found.counts,
-        points=(filled, total),
-        made=figure.made,
-        notes=tuple(dict.fromkeys([*found.notes, *(note for panel in panels for note in panel.notes)])),
-        footnotes=tuple(footnotes(figure.id)) if found.protocol.paper else (),
-        command=found.command,
-    )
+    shared = common(figure.id, figure.source, found)
+    shared["notes"] = tuple(dict.fromkeys([*found.notes, *(note for panel in panels for note in panel.notes)]))
+    return Drawn(**shared, panels=panels, columns=figure.columns, points=(filled, total), made=figure.made)
 
 
 def write(drawn: Drawn, folder: Path) -> list[Path]:

@@ -1,16 +1,15 @@
 """The figures by id: every file here defines one, as `FIGURE`."""
 
-from importlib import import_module
-from pkgutil import iter_modules
+import sys
 
+from analysis import registry
 from analysis.drawing.panel import Figure
-from spfde_exp.errors import UserError
 from spfde_exp.launch.sweepfile import sweep_names
 
 
 def figure_ids() -> list[str]:
     """All ids, in the papers' order: SpFDE's text, its appendix, MEST's text, its appendix."""
-    there = {module.name for module in iter_modules(__path__)}
+    there = registry.names(sys.modules[__name__])
     return [name for name in sweep_names() if name in there]
 
 
@@ -20,7 +19,5 @@ def find_figure(name: str) -> Figure:
     Raises:
         UserError: there is none of that name.
     """
-    if name not in figure_ids():
-        raise UserError(f"figure '{name}' is unknown; allowed: {', '.join(figure_ids())}, or list")
-    figure: Figure = import_module(f"{__name__}.{name}").FIGURE
+    figure: Figure = registry.find(sys.modules[__name__], "FIGURE", name, figure_ids())
     return figure

@@ -1,12 +1,11 @@
 """A table as a page shows it: each number with the printed one beside it, a value to sort by, and its runs."""
 
 from dataclasses import dataclass
-from itertools import groupby
 
 from analysis.build import Cell, Shown, Table
 from analysis.layout import Fact
 from analysis.report.behind import Behind
-from analysis.text import MISSING, difference, printed, shown
+from analysis.text import MISSING, difference, heads, printed, shown
 
 
 @dataclass(frozen=True)
@@ -88,11 +87,8 @@ def grid(table: Table, behind: Behind) -> Grid:
         Row(label, tuple(_field(table, behind, item, place(r, c)) for c, item in enumerate(items, 1)))
         for r, (label, items) in enumerate(table.rows, 1)
     )
-    labels = list(table.head[1:])
-    if table.groups:
-        labels = [label.removeprefix(group).strip() for label, group in zip(labels, table.groups, strict=True)]
-    over = tuple(Head(name, len(list(members))) for name, members in groupby(table.groups))
-    return Grid(table.head[0], over, tuple(map(Head, labels)), rows, _sortable(table))
+    over, labels = heads(table)
+    return Grid(table.head[0], tuple(Head(*one) for one in over), tuple(map(Head, labels)), rows, _sortable(table))
 
 
 def _field(table: Table, behind: Behind, item: Shown, id_: str) -> Field:

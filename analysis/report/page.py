@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from analysis.build import Cell, Table
 from analysis.report.behind import Behind
 from analysis.report.fields import grid
-from analysis.text import headline, remarks
+from analysis.text import remarks
 
 FOLDER = Path(__file__).parent / "templates"
 
@@ -41,7 +41,7 @@ def table_html(table: Table) -> str:
 
 def table_page(table: Table, behind: Behind, site: Site | None = None) -> str:
     """The page of a table, alone or in a report."""
-    return render("table.html", table=table, grid=grid(table, behind), behind=behind, headline=headline(table),
+    return render("table.html", table=table, grid=grid(table, behind), behind=behind, headline=table.headline,
                   remarks=remarks(table), site=site)  # fmt: skip
 
 

@@ -14,5 +14,4 @@ TABLE = Definition(
         corner="FLOPs reduction (layer freezing)",
     ),
     baseline=lambda cell: not cell.values["freeze.target"],
-    timed=True,
 )

@@ -14,5 +14,4 @@ TABLE = Definition(
         corner="FLOPs reduction (partial dataset)",
     ),
     baseline=lambda cell: not cell.values["sieve.ratio"],
-    timed=True,
 )

@@ -1,16 +1,15 @@
 """The tables by id: every file here defines one, as `TABLE`."""
 
 import re
-from importlib import import_module
-from pkgutil import iter_modules
+import sys
 
+from analysis import registry
 from analysis.layout import Definition
-from spfde_exp.errors import UserError
 
 
 def table_ids() -> list[str]:
     """All ids, in the papers' order: SpFDE's text, its appendix, MEST; A2 before A10."""
-    return sorted((module.name for module in iter_modules(__path__)), key=_in_paper)
+    return sorted(registry.names(sys.modules[__name__]), key=_in_paper)
 
 
 def _in_paper(name: str) -> tuple[int, list[str | int]]:
@@ -24,7 +23,5 @@ def find_table(name: str) -> Definition:
     Raises:
         UserError: there is none of that name.
     """
-    if name not in table_ids():
-        raise UserError(f"table '{name}' is unknown; allowed: {', '.join(table_ids())}, or list")
-    table: Definition = import_module(f"{__name__}.{name}").TABLE
+    table: Definition = registry.find(sys.modules[__name__], "TABLE", name, table_ids())
     return table

@@ -62,6 +62,7 @@ class Trainer:
         self.sieve = make_sieve(config.sieve, plan.sieve, generator(config.seed, "sieve"), device)
         self.autofreeze = self._autofreeze()
         self._block_of = {layer.name: layer.block for layer in plan.layers}
+        self._active: list[str] = []  # masked layers that are not frozen in this epoch
 
     def _autofreeze(self) -> AutoFreeze | None:
         if self.plan.freeze.known:
@@ -91,7 +92,9 @@ class Trainer:
         for layer in self.masks.kept:
             if self._block_of[layer] in newly:
                 self.method.rest(layer)
-        self.method.start_epoch(epoch, self._active(epoch))
+        frozen = self.plan.freeze.frozen[epoch]
+        self._active = [n for n in self.masks.kept if (block := self._block_of[n]) is None or block >= frozen]
+        self.method.start_epoch(epoch, self._active)
         return self.optimizer.start_epoch(self.plan.freeze, epoch)
 
     # -- one epoch
@@ -103,9 +106,9 @@ class Trainer:
             The training half of a row of metrics.jsonl.
         """
         frozen = self.plan.freeze.frozen[epoch]
-        active, flops = self._active(epoch), 0
+        flops = 0
         kept = self.kept()
-        density = self._density(kept, active)
+        density = self._density(kept)
         examples = len(self.sieve.kept)
         # The second step, if it is a whole batch, sees momentum in place; a new frozen prefix changes what is alive.
         second = int(examples >= 2 * self.config.optim.batch_size)
@@ -175,27 +178,21 @@ class Trainer:
             logits = self.model(x, frozen=self.plan.freeze.frozen[at.epoch])
         loss = F.cross_entropy(logits.float(), y, label_smoothing=self.config.optim.label_smoothing)
         loss.backward()
-        active = self._active(at.epoch)
-        if not self.method.gradients(at, active):
+        if not self.method.gradients(at, self._active):
             self.optimizer.sgd.step()
         if self.autofreeze:
             self.autofreeze.observe()
-        rewired = self.method.stepped(at, active)
+        rewired = self.method.stepped(at, self._active)
         self.steps += 1
         return loss.detach(), logits.detach().argmax(1) == y, rewired
-
-    def _active(self, epoch: int) -> list[str]:
-        """Masked layers that are not frozen."""
-        frozen = self.plan.freeze.frozen[epoch]
-        return [n for n in self.masks.kept if (block := self._block_of[n]) is None or block >= frozen]
 
     def kept(self) -> dict[str, int]:
         """Weights that each masked layer keeps now."""
         return {name: self.masks.count(name) for name in self.masks.kept}
 
-    def _density(self, kept: dict[str, int], active: list[str]) -> float:
-        weights = sum(self.masks.kept[name].numel() for name in active)
-        return sum(kept[name] for name in active) / weights if weights else 1.0
+    def _density(self, kept: dict[str, int]) -> float:
+        weights = sum(self.masks.kept[name].numel() for name in self._active)
+        return sum(kept[name] for name in self._active) / weights if weights else 1.0
 
     def _set_modes(self, frozen: int) -> None:
         self.model.train()
