@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,12 @@ class BlockModel(nn.Module):
 
     A block is the unit of layer freezing (SpFDE section 4.2.1). What is in no block, the classifier, is never frozen.
     A subclass says which submodules make up each block, and what follows the last one.
+
+    Attributes:
+        chained: whether the blocks are all there is before `head`, so that the first of them can run alone.
     """
+
+    chained: ClassVar[bool] = True
 
     def blocks(self) -> list[tuple[str, list[str]]]:
         """Blocks in the order of execution: name, and the names of the submodules that it runs, in order."""
@@ -30,11 +36,18 @@ class BlockModel(nn.Module):
         Nothing is stored for the backward pass of a frozen block. Whether its batch norms use running
         statistics is up to the caller (``eval()`` on the submodules). Raises ValueError if blocks are fewer.
         """
-        blocks = self.blocks()
-        check_frozen(frozen, len(blocks))
+        check_frozen(frozen, len(self.blocks()))
         with torch.no_grad():
-            x = self._run(blocks[:frozen], x)
-        return self.head(self._run(blocks[frozen:], x))
+            x = self.leading(x, frozen)
+        return self.rest(x, frozen)
+
+    def leading(self, x: Tensor, blocks: int) -> Tensor:
+        """What the first `blocks` blocks make of images x [B, C, H, W]."""
+        return self._run(self.blocks()[:blocks], x)
+
+    def rest(self, x: Tensor, blocks: int) -> Tensor:
+        """Logits [B, num_classes] of what the first `blocks` blocks return."""
+        return self.head(self._run(self.blocks()[blocks:], x))
 
     def _run(self, blocks: Sequence[tuple[str, list[str]]], x: Tensor) -> Tensor:
         for _, members in blocks:

@@ -3,7 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ class CustomModel(BlockModel):
     Parameters of frozen blocks need no gradient while they are frozen. As the blocks run one after the other from the
     input on, autograd then stores nothing for them.
     """
+
+    chained: ClassVar[bool] = False
 
     def __init__(self, net: nn.Module, blocks: Blocks) -> None:
         super().__init__()

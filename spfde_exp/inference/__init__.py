@@ -1,0 +1,1 @@
+"""Networks, or their first blocks, that are no longer trained: batch norm folded away, dead channels left out."""

@@ -1,0 +1,47 @@
+"""Networks without batch norm: at rest it is a factor and a shift, which the convolution before it takes in."""
+
+import copy
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.experimental.optimization import fuse
+
+from spfde_exp.models.base import BlockModel
+
+NET = "net"  # a folded module holds under this name the submodules of the model, by their names there
+
+
+class _Part(nn.Module):
+    """The first blocks of a model, or all of it."""
+
+    def __init__(self, model: BlockModel, blocks: int | None) -> None:
+        super().__init__()
+        self.add_module(NET, model)
+        self.blocks = blocks
+
+    def forward(self, x: Tensor) -> Tensor:
+        model = self.get_submodule(NET)
+        assert isinstance(model, BlockModel)
+        return model(x) if self.blocks is None else model.leading(x, self.blocks)
+
+
+def folded(model: BlockModel, blocks: int | None = None) -> fx.GraphModule:
+    """What `model`, or its first `blocks` blocks, computes in evaluation mode, with batch norm in the convolutions.
+
+    Returns:
+        A module in evaluation mode that holds its own weights, without gradients: later changes of `model` leave it as
+        it is.
+
+    Raises:
+        ValueError: it cannot be traced (control flow that depends on data), or its blocks cannot run alone.
+    """
+    if blocks is not None and not model.chained:
+        raise ValueError(f"the blocks of {type(model).__name__} cannot run alone")
+    try:
+        traced = fx.symbolic_trace(_Part(model, blocks))
+    except Exception as error:  # whatever the model's own code trips over when it is given no tensor
+        raise ValueError(f"{type(model).__name__} cannot be traced: {error}") from error
+    with torch.no_grad():
+        answer = fuse(copy.deepcopy(traced).eval(), inplace=True, no_trace=True)
+    assert isinstance(answer, fx.GraphModule)
+    return answer.requires_grad_(False).to(memory_format=torch.channels_last)
