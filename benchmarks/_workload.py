@@ -3,8 +3,8 @@
 import os
 import platform
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from spfde_exp.train.trainer import Trainer  # noqa: E402
 
 
 def common_options(parser: ArgumentParser) -> None:
-    """Add the options that step.py and freezing.py share; its description is shown as it is written."""
+    """Add the options that the scripts share; its description is shown as it is written."""
     parser.formatter_class = RawDescriptionHelpFormatter
     parser.add_argument("--model", default="resnet32")
     parser.add_argument("--width", type=float, default=2, help="channels are multiplied by this")
@@ -71,6 +71,30 @@ def trainer_for(overrides: Sequence[str], dataset: Dataset, device: torch.device
     trainer = Trainer(config, plan, model, dataset.to(device), device)
     trainer.begin()
     return trainer
+
+
+def settings(arguments: Namespace, *more: str) -> list[str]:
+    """Overrides for the network and batch that `common_options` were given, at 90 % sparsity."""
+    return [
+        f"model={arguments.model}", f"model.width={arguments.width}", f"optim.batch_size={arguments.batch}",
+        "method=mest_ems", "sparsity=0.9", "freeze=none", *more,
+    ]  # fmt: skip
+
+
+def resting(overrides: Sequence[str], dataset: Dataset, device: torch.device, frozen: int = 0) -> Callable[[], None]:
+    """An epoch of `Trainer.train_epoch` with `frozen` leading blocks at rest since an epoch before, again and again.
+
+    So it is none of the epochs in which one step is slower because its memory is measured.
+    """
+    trainer = trainer_for(overrides, dataset, device, frozen)
+    for epoch in (0, 1):
+        trainer.start_epoch(epoch)
+
+    def epoch_and_wait() -> None:
+        trainer.train_epoch(2)
+        wait(device)
+
+    return epoch_and_wait
 
 
 def wait(device: torch.device) -> None:
