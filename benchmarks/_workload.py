@@ -17,6 +17,7 @@ from spfde_exp.config import compose  # noqa: E402
 from spfde_exp.data import Dataset, load  # noqa: E402
 from spfde_exp.freeze.plan import FreezePlan  # noqa: E402
 from spfde_exp.plan import build_model, make_plan  # noqa: E402
+from spfde_exp.run_plan import RunPlan  # noqa: E402
 from spfde_exp.train.trainer import Trainer  # noqa: E402
 
 
@@ -79,6 +80,11 @@ def settings(arguments: Namespace, *more: str) -> list[str]:
         f"model={arguments.model}", f"model.width={arguments.width}", f"optim.batch_size={arguments.batch}",
         "method=mest_ems", "sparsity=0.9", "freeze=none", *more,
     ]  # fmt: skip
+
+
+def plan_of(overrides: Sequence[str]) -> RunPlan:
+    """What a run with `overrides` on recipe=cifar100 would do."""
+    return make_plan(compose(["recipe=cifar100", "logger=none", *overrides]))
 
 
 def resting(overrides: Sequence[str], dataset: Dataset, device: torch.device, frozen: int = 0) -> Callable[[], None]:

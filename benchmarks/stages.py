@@ -21,12 +21,10 @@ from functools import partial
 
 import torch
 from _paired import at_least, clocks, interval, print_table, ratio, take_shuffled
-from _workload import common_options, images, machine, resting, settings, trainer_for, wait
+from _workload import common_options, images, machine, plan_of, resting, settings, trainer_for, wait
 
 from analysis.papers import printed_values
-from spfde_exp.config import compose
 from spfde_exp.cost.flops import epoch_flops
-from spfde_exp.plan import make_plan
 from spfde_exp.run_plan import RunPlan
 from spfde_exp.train.device import exact
 from spfde_exp.train.rng import generator
@@ -109,11 +107,6 @@ def sieving(arguments: argparse.Namespace, device: torch.device) -> None:
             saved, share = saved_time(seconds, stages), plan.sieve.reduction([1.0] * plan.epochs)
             rows.append(row(removed, clock, share, saved, papers[removed], SIEVE_LEAST[float(removed)]))
     print_table(title, rows)
-
-
-def plan_of(overrides: Sequence[str]) -> RunPlan:
-    """What a run with `overrides` on recipe=cifar100 would do."""
-    return make_plan(compose(["recipe=cifar100", "logger=none", *overrides]))
 
 
 def exchange(removed: str) -> str:
