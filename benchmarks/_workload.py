@@ -35,9 +35,9 @@ def common_options(parser: ArgumentParser) -> None:
 def images(examples: int, root: str | None) -> Dataset:
     """`examples` training images of CIFAR-100 from the folder `root`; random ones of its shape for None."""
     if root is not None:
-        real = load("cifar100", root, subset=examples)
+        real = load("cifar100", root, subset=max(examples, 100))  # balanced ones are at least one of each class
         assert isinstance(real, Dataset)
-        return real
+        return real.take(torch.arange(examples), None, None)
     random = torch.Generator().manual_seed(0)
     x = torch.randint(256, (examples, 3, 32, 32), dtype=torch.uint8, generator=random)
     y = torch.randint(100, (examples,), generator=random)
