@@ -1,6 +1,10 @@
 """What this machine offers to a run."""
 
 import os
+import platform
+import re
+from contextlib import suppress
+from pathlib import Path
 
 
 def core_ids() -> list[int]:
@@ -11,3 +15,11 @@ def core_ids() -> list[int]:
 def usable_cores() -> int:
     """How many these are."""
     return len(core_ids())
+
+
+def cpu_name() -> str:
+    """The processor's name; of its architecture where the system does not tell."""
+    with suppress(OSError):
+        if found := re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text()):
+            return found[1]
+    return platform.processor() or platform.machine()

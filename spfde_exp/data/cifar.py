@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .dataset import Dataset, checksum
+from .dataset import Dataset, Pixels, checksum
 from .fetch import read_or_fetch
 
 
@@ -25,6 +25,11 @@ _FACTS = {
     "cifar10": _Facts("CIFAR10", 10, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
     "cifar100": _Facts("CIFAR100", 100, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
 }
+
+
+def pixels(name: str) -> Pixels:
+    """What is done to the pixels of the set `name`."""
+    return Pixels(255.0, _FACTS[name].mean, _FACTS[name].std)
 
 
 def read(name: str, root: Path) -> Dataset:
@@ -46,9 +51,7 @@ def read(name: str, root: Path) -> Dataset:
         test_x,
         test_y,
         num_classes=facts.num_classes,
-        mean=facts.mean,
-        std=facts.std,
-        scale=255.0,
+        **vars(pixels(name)),
         checksum=checksum(train_x, train_y, test_x, test_y),
     )
 

@@ -8,6 +8,15 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Pixels:
+    """How a model sees pixels: ``(pixel / scale - mean) / std``, per channel."""
+
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Images as uint8 [N, C, H, W], labels as int64 [N].
 

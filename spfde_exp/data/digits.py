@@ -4,11 +4,16 @@ from pathlib import Path
 
 import torch
 
-from .dataset import Dataset, checksum
+from .dataset import Dataset, Pixels, checksum
 
 # Of the training split's pixels / 16; a test recomputes them.
 MEAN = (0.3054,)
 STD = (0.3761,)
+
+
+def pixels(name: str) -> Pixels:
+    """What is done to its pixels."""
+    return Pixels(16.0, MEAN, STD)
 
 
 def read(name: str, root: Path) -> Dataset:
@@ -26,4 +31,4 @@ def read(name: str, root: Path) -> Dataset:
         torch.from_numpy(test_x).to(torch.uint8).unsqueeze(1),
         torch.from_numpy(test_y).to(torch.int64),
     )
-    return Dataset(name, *tensors, num_classes=10, mean=MEAN, std=STD, scale=16.0, checksum=checksum(*tensors))
+    return Dataset(name, *tensors, num_classes=10, **vars(pixels(name)), checksum=checksum(*tensors))

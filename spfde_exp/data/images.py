@@ -9,6 +9,7 @@ from torch import Tensor
 
 from spfde_exp.errors import UserError
 
+from .dataset import Pixels
 from .image_folder import Scan, Split, scan
 from .specs import source_of
 
@@ -82,6 +83,11 @@ class ImageSet:
     def to(self, device: torch.device | str) -> "ImageSet":
         """The same: batches go to the device as they are decoded."""
         return self
+
+
+def pixels(name: str) -> Pixels:
+    """What is done to pixels, whatever the folder."""
+    return Pixels(255.0, MEAN, STD)
 
 
 def read(name: str, root: Path, folder: str | None, image_size: int) -> ImageSet:

@@ -6,7 +6,7 @@ Means and standard deviations are those of the training pixels / 255.
 from pathlib import Path
 from typing import NamedTuple
 
-from .dataset import Dataset, checksum
+from .dataset import Dataset, Pixels, checksum
 from .fetch import damaged, read_or_fetch
 from .specs import source_of
 
@@ -22,6 +22,11 @@ _FACTS = {
     "fashion_mnist": _Facts("FashionMNIST", 0.2860, 0.3530),
     "kmnist": _Facts("KMNIST", 0.1918, 0.3483),
 }
+
+
+def pixels(name: str) -> Pixels:
+    """What is done to the pixels of the set `name`."""
+    return Pixels(255.0, (_FACTS[name].mean,), (_FACTS[name].std,))
 
 
 def read(name: str, root: Path) -> Dataset:
@@ -45,8 +50,6 @@ def read(name: str, root: Path) -> Dataset:
         name,
         *tensors,
         num_classes=spec.classes,
-        mean=(facts.mean,),
-        std=(facts.std,),
-        scale=255.0,
+        **vars(pixels(name)),
         checksum=checksum(*tensors),
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spfde_exp.errors import UserError
 
-from .dataset import Dataset
+from .dataset import Dataset, Pixels
 from .images import ImageSet
 from .specs import SOURCES, source_of
 from .subset import balanced_indices
@@ -44,6 +44,12 @@ def load(
         test = balanced_indices(whole.test_y, test_subset, split_seed, key="dataset.test_subset")
     train, val = _training_part(whole.train_y, subset, val_fraction, split_seed)
     return whole.take(train, test, val)
+
+
+def pixels_of(name: str) -> Pixels:
+    """What is done to the pixels of the data set `name` (one of NAMES), which need not be there."""
+    answer: Pixels = import_module(f"{__package__}.{source_of(name).module}").pixels(name)
+    return answer
 
 
 def _training_part(

@@ -7,6 +7,7 @@ from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse
 
 from spfde_exp.models.base import BlockModel
+from spfde_exp.models.custom import CustomModel
 
 NET = "net"  # a folded module holds under this name the submodules of the model, by their names there
 
@@ -22,6 +23,8 @@ class _Part(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         model = self.get_submodule(NET)
         assert isinstance(model, BlockModel)
+        if isinstance(model, CustomModel):  # it looks at what comes out, and at what trains
+            return model.net(x)
         return model(x) if self.blocks is None else model.leading(x, self.blocks)
 
 

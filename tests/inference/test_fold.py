@@ -87,6 +87,18 @@ class Branching(nn.Module):
         return self.last((y if y.mean() > 0 else -y).mean((2, 3)))
 
 
+def test_own_models_fold_and_stay_as_they_are() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
+    model = CustomModel(net, [("all", ["0", "1"])])
+    x = torch.randn(2, 3, 6, 6)
+    model(x, frozen=1)
+    needs = [parameter.requires_grad for parameter in model.parameters()]
+    module = folded(model)
+    assert [parameter.requires_grad for parameter in model.parameters()] == needs
+    assert {name for name, part in module.named_modules() if isinstance(part, nn.Conv2d)} == {"net.net.0"}
+    torch.testing.assert_close(module(x), model.eval()(x, frozen=1))
+
+
 def test_what_cannot_be_folded_is_an_error() -> None:
     model = CustomModel(Branching(), [("all", ["conv"])])
     with pytest.raises(ValueError, match="CustomModel cannot be traced"):
