@@ -10,9 +10,9 @@ from _workload import wait
 
 from spfde_exp.train.trainer import Trainer
 
-BATCH, PREFIX, FORWARD, BACKWARD, UPDATE, REST = PARTS = (
+BATCH, PREFIX, FORWARD, BACKWARD, UPDATE, GRAPH, REST = PARTS = (
     "batch: draw, crop, flip", "frozen prefix, forward", "active part, forward", "loss and backward",
-    "masks and optimiser", "the rest",
+    "masks and optimiser", "steps from a CUDA graph", "the rest",
 )  # fmt: skip
 
 
@@ -39,6 +39,13 @@ class Parts:
 
         return wrapped
 
+    def _train_step(self, *arguments: Any) -> Any:
+        self._until_now(REST)
+        played = self.trainer.graph.replays if self.trainer.graph else 0
+        answer = type(self.trainer).train_step(self.trainer, *arguments)
+        self._until_now(GRAPH if self.trainer.graph and self.trainer.graph.replays > played else REST)
+        return answer
+
     def _batches(self, *arguments: Any) -> Iterator[Any]:
         self._until_now(REST)
         batches = type(self.trainer.batches).epoch(self.trainer.batches, *arguments)
@@ -52,12 +59,11 @@ class Parts:
         """Train an epoch; its seconds, part by part."""
         trainer = self.trainer
         self.seconds = dict.fromkeys(PARTS, 0.0)
-        step = self._wrapped(trainer.train_step, REST, REST)
         active = self._wrapped(trainer.model.rest, PREFIX, FORWARD)
         update = self._wrapped(trainer.optimizer.sgd.step, BACKWARD, UPDATE)
         with ExitStack() as stack:
             stack.enter_context(patch.object(trainer.batches, "epoch", self._batches))
-            stack.enter_context(patch.object(trainer, "train_step", step))
+            stack.enter_context(patch.object(trainer, "train_step", self._train_step))
             stack.enter_context(patch.object(trainer.model, "rest", active))
             stack.enter_context(patch.object(trainer.optimizer.sgd, "step", update))
             self._last = time.perf_counter()

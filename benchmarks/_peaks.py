@@ -37,7 +37,10 @@ def predicted_peak(trainer: Trainer, frozen: int) -> int:
     buffers = sum(b.numel() * b.element_size() for b in trainer.model.buffers())
     saved = saved_bytes(trainer.model, trainer.batches.shape, frozen).batch(batch)
     turn = saved + 2 * WORD * batch * max(layer.outputs for layer in active)
-    # Nothing of the prefix is kept, but a block's input, what its first half made, and what batch norm makes of what.
-    prefix = 4 * WORD * batch * max((layer.outputs for layer in resting), default=0)
+    # Of the prefix, a block's input, the output of its first half, and what a convolution makes of that; batch norm
+    # makes another, unless it is folded into copies of the weights.
+    folded = trainer.forward.fold
+    copies = WORD * sum(layer.weights for layer in resting) if folded else 0
+    prefix = (3 if folded else 4) * WORD * batch * max((layer.outputs for layer in resting), default=0)
     images = WORD * batch * math.prod(trainer.batches.shape)
-    return WORD * (parameters + trained) + buffers + masks + images + max(turn, prefix)
+    return WORD * (parameters + trained) + buffers + masks + copies + images + max(turn, prefix)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from spfde_exp.cost.meter import FlopMeter
 from spfde_exp.train.device import autocast
-from spfde_exp.train.trainer import Trainer
+from spfde_exp.train.tally import Tally
+from spfde_exp.train.trainer import WATCHED, Trainer
 
 Batch = tuple[Tensor, Tensor, Tensor]  # images, classes, indices into the training set
 
@@ -33,7 +34,7 @@ class Bare:
     ) -> None:
         optim = trainer.config.optim
         self.trainer, self.layout, self.precision = trainer, layout, precision
-        self.model = trainer.model.to(memory_format=layout).train()  # type: ignore[call-overload]
+        self.model = trainer.model.to(memory_format=layout).train()
         self.forward: Callable[[Tensor], Tensor] = torch.compile(self.model) if compiled else self.model
         self.sgd = torch.optim.SGD(
             self.model.parameters(),
@@ -56,20 +57,25 @@ class Bare:
 
 
 class Product:
-    """The step of `Trainer.train_epoch`, with or without the sieve's bookkeeping."""
+    """The step of `Trainer.train_epoch`, by a graph or compiled where its steps are.
+
+    With `sieve`, what the sieve does once per epoch is done in every step, so that no step is cheaper than in a run.
+    """
 
     def __init__(self, trainer: Trainer, sieve: bool = False) -> None:
         trainer.start_epoch(0)
-        trainer.model.train()
-        self.trainer, self.sieve, self.at = trainer, sieve, trainer.at(0, 0, 1)
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=trainer.device)
-        self.right = torch.zeros((), dtype=torch.int64, device=trainer.device)
+        trainer.forward.prepare(0)
+        self.trainer, self.sieve, self.steps = trainer, sieve, 0
+        self.can_be_fast = trainer.graph is not None or trainer.config.compile
         self.meter = FlopMeter(trainer.model, trainer.plan.layers).__enter__()
 
     def __call__(self, batch: Batch) -> None:
         x, y, indices = batch
-        loss, correct, _ = self.trainer.train_step(self.at, x, y)
+        fast = self.can_be_fast and self.steps >= WATCHED
+        self.meter.watch(not fast)
+        loss, right, _ = self.trainer.train_step(self.trainer.at(0, self.steps, self.steps + 1), x, y, fast)
+        self.steps += 1
+        tally = Tally()
+        tally.add(loss, right, indices)
         if self.sieve:
-            self.trainer.sieve.observe(indices, correct)
-        self.loss_sum += loss * len(y)
-        self.right += correct.sum()
+            tally.observed_by(self.trainer.sieve)

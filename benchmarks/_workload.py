@@ -59,7 +59,7 @@ def trainer_for(overrides: Sequence[str], dataset: Dataset, device: torch.device
     """The product's trainer as `spfde_exp.run` makes it, on `dataset`.
 
     Args:
-        overrides: as on the command line, on top of recipe=cifar100.
+        overrides: as on the command line, on top of recipe=cifar100 (for digits, dataset=digits too).
         frozen: leading blocks that rest from epoch 1 on, in place of the plan's.
     """
     config = compose(["recipe=cifar100", "logger=none", f"dataset.subset={len(dataset.train_y)}", *overrides])

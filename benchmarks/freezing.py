@@ -1,6 +1,6 @@
 """What freezing saves in seconds and bytes: an epoch with 0, a third, two thirds and all of the blocks frozen.
 
-python benchmarks/freezing.py [--turns 8] [--steps 2] [--width 2] [--batch 32] [--threads 1] [--device cpu] [--data DIR]
+python benchmarks/freezing.py [--turns 8] [--steps N] [--width 2] [--batch 32] [--threads 1] [--device cpu] [--data DIR]
 
 One turn is one call of the product's `Trainer.train_epoch` per depth, over `--steps` batches: augmentation,
 masks at 90 %, FLOP hooks and the sieve's bookkeeping included, all as in a run whose plan froze these blocks
@@ -31,10 +31,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     common_options(parser)
     parser.add_argument("--turns", type=int, default=8, help="at least 6")
-    parser.add_argument("--steps", type=int, default=2, help="batches in an epoch; at least 2")
+    parser.add_argument("--steps", type=int, help="batches in an epoch, at least 2; default 2, on a GPU 60")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    data = images(max(2, arguments.steps) * arguments.batch, arguments.data)
+    # The first two of an epoch are not played from graphs.
+    steps = arguments.steps or (60 if device.type == "cuda" else 2)
+    data = images(steps * arguments.batch, arguments.data)
     with exact(arguments.threads, "fp32"):
         blocks = len(trainer_for(settings(arguments, "sieve=none"), data, device).blocks)
         depths = (0, blocks // 3, 2 * blocks // 3, blocks)
@@ -79,8 +81,12 @@ def parts(arguments: argparse.Namespace, data: Dataset, device: torch.device, fr
     take_shuffled({depth: variant(depth) for depth in taken}, arguments.turns, warmup=0)
     none, some = taken["0"], taken[str(frozen)]
     steps = len(data.train_y) / arguments.batch
-    rows = [("part", "ms a step, unfrozen", "ms a step", "share of the epoch [95 %]", "of the unfrozen epoch [95 %]")]
+    rows: list[tuple[str, ...]] = [
+        ("part", "ms a step, unfrozen", "ms a step", "share of the epoch [95 %]", "of the unfrozen epoch [95 %]")
+    ]
     for part in PARTS:
+        if not any(turn[part] for turn in [*none, *some]):
+            continue  # no graphs here
         milliseconds = [f"{1000 * median([turn[part] for turn in turns]) / steps:.1f}" for turns in (none, some)]
         share = interval([turn[part] / sum(turn.values()) for turn in some])
         whole = interval([turn[part] / sum(other.values()) for turn, other in zip(some, none, strict=True)])

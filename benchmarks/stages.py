@@ -1,6 +1,6 @@
 """What freezing and sieving save of a whole run's seconds: SpFDE Tables A11 and A12 on the machine at hand.
 
-python benchmarks/stages.py [--only freeze|sieve] [--turns 8] [--images 3200] [--freeze-images 640]
+python benchmarks/stages.py [--only freeze|sieve] [--turns 8] [--images 3200] [--freeze-images N]
                             [--width 2] [--batch 32] [--threads 1] [--device cpu] [--data DIR]
 
 freeze  the plan of each target of Table A11 tells how many epochs have how many frozen blocks. One turn times an
@@ -43,7 +43,7 @@ def main() -> None:
     common_options(parser)
     parser.add_argument("--turns", type=int, default=8, help="at least 6")
     parser.add_argument("--images", type=int, default=3200, help="training examples before sieving")
-    parser.add_argument("--freeze-images", type=int, default=640, help="training examples of an epoch for freezing")
+    parser.add_argument("--freeze-images", type=int, help="the same for freezing; default 640, on a GPU as --images")
     parser.add_argument("--only", choices=("freeze", "sieve"), help="one of the two tables")
     arguments = parser.parse_args()
     with exact(arguments.threads, "fp32"):
@@ -61,7 +61,8 @@ def printed(table: str, key: str) -> dict[str, float]:
 
 def freezing(arguments: argparse.Namespace, device: torch.device) -> None:
     """Table A11."""
-    data = images(arguments.freeze_images, arguments.data)
+    count = arguments.freeze_images or (arguments.images if device.type == "cuda" else 640)
+    data = images(count, arguments.data)
     overrides = settings(arguments, "sieve=none")
     papers = printed("A11", "freeze.target")
     plans = {target: plan_of([*overrides, f"freeze={target}"]) for target in papers}
@@ -69,14 +70,16 @@ def freezing(arguments: argparse.Namespace, device: torch.device) -> None:
     variants = {str(depth): resting(overrides, data, device, depth) for depth in depths}
     title = f"Table A11, epochs of {len(data.train_y)} images, {size(arguments)}; {machine(device)}"
     times = clocks(take_shuffled(variants, arguments.turns), device.type)
-    rows = [HEADING]
+    rows: list[tuple[str, ...]] = [HEADING]
     for target, plan in plans.items():
         stages = {str(depth): epochs / plan.epochs for depth, epochs in Counter(plan.freeze.frozen).items()}
         for clock, seconds in times.items():
             saved = saved_time(seconds, stages)
             rows.append(row(target, clock, plan.freeze.reduction(), saved, papers[target], FREEZE_LEAST))
     print_table(title, rows)
-    table = [("frozen", "time / unfrozen [95 %]", "simulated FLOPs", *(f"epochs at {target}" for target in plans))]
+    table: list[tuple[str, ...]] = [
+        ("frozen", "time / unfrozen [95 %]", "simulated FLOPs", *(f"epochs at {target}" for target in plans))
+    ]
     # Masked weights cost the hardware what others do.
     layers = next(iter(plans.values())).layers
     flops = {depth: epoch_flops(layers, {}, depth, 1) / epoch_flops(layers, {}, 0, 1) for depth in depths}
@@ -100,7 +103,7 @@ def sieving(arguments: argparse.Namespace, device: torch.device) -> None:
         variants[exchange(removed)] = partial(update, trainer)
     title = f"Table A12, {len(data.train_y)} images, {size(arguments)}; {machine(device)}"
     times = clocks(take_shuffled(variants, arguments.turns), device.type)
-    rows = [HEADING]
+    rows: list[tuple[str, ...]] = [HEADING]
     for removed, plan in plans.items():
         stages = {removed: 1.0, exchange(removed): len(plan.sieve_updates()) / plan.epochs}
         for clock, seconds in times.items():

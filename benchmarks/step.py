@@ -6,8 +6,8 @@ bare         the hand-written dense step: zero_grad, forward, cross entropy, bac
              torch.optim.SGD(foreach=True), under torch's default settings
 bare, exact  the same, under torch.use_deterministic_algorithms
 masked       what `Trainer.train_epoch` does per step at 90 % sparsity: also masked gradients, one parameter
-             group per block, deterministic kernels, FLOP hooks, running loss and accuracy
-sieve        the same with `Sieve.observe`
+             group per block, deterministic kernels, FLOP hooks, losses and right predictions gathered
+sieve        the same with `Sieve.observe` in each step; a run has it once per epoch, over all of its examples
 
 Model, batches, memory layout and optimiser settings are equal; making the batch is left out of all of them.
 """

@@ -60,3 +60,44 @@ def test_cpu_time_leaves_out_waiting(paired: ModuleType) -> None:
 @pytest.mark.parametrize(("figure", "text"), [(1.05, "<= 1.05: met"), (1.0501, "<= 1.05: MISSED")])
 def test_verdict(paired: ModuleType, figure: float, text: str) -> None:
     assert paired.verdict(figure, 1.05) == text
+
+
+def test_shuffled_turns_are_whole_and_in_different_orders(paired: ModuleType) -> None:
+    calls: list[str] = []
+    variants = {name: (lambda name=name: calls.append(name)) for name in "abcd"}
+    times = paired.take_shuffled(variants, turns=20, warmup=1)
+    turns = ["".join(calls[start : start + 4]) for start in range(0, len(calls), 4)]
+    assert {"".join(sorted(turn)) for turn in turns} == {"abcd"}
+    assert len(set(turns[1:])) > 10
+    assert {name: len(values) for name, values in times.wall.items()} == dict.fromkeys("abcd", 20)
+
+
+@pytest.mark.parametrize("whole", [6, 7])
+def test_an_interrupt_leaves_the_whole_turns(paired: ModuleType, whole: int) -> None:
+    calls = 0
+
+    def interrupted() -> None:
+        nonlocal calls
+        calls += 1
+        if calls > whole:
+            raise KeyboardInterrupt
+
+    times = paired.take_shuffled({"a": lambda: None, "b": interrupted}, turns=20, warmup=0)
+    assert {name: len(values) for name, values in times.wall.items()} == {"a": whole, "b": whole}
+
+
+def test_an_interrupt_before_there_is_an_interval_ends_it(paired: ModuleType) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        paired.take_shuffled({"a": interrupted}, turns=20, warmup=0)
+
+
+def test_interval_of_figures(paired: ModuleType) -> None:
+    assert paired.interval([3.0, 1.0, 2.0, 6.0, 5.0, 4.0]) == (3.5, 1.0, 6.0, 6)
+
+
+@pytest.mark.parametrize(("figure", "text"), [(1.0, ">= 1: met"), (0.999, ">= 1: MISSED")])
+def test_what_must_be_reached(paired: ModuleType, figure: float, text: str) -> None:
+    assert paired.at_least(figure, 1.0) == text
