@@ -27,7 +27,7 @@ SCHEMA_VERSION = 1
 # What cannot change the result: where, how watched, how launched, how spelled.
 NOT_IDENTITY = (
     "device", "threads", "runs_dir", "checkpoint_every", "force", "dry_run", "sweep", "logger", "dataset.root",
-    "dataset.workers", "effort", "model.allow", "sparsity.tolerance",
+    "dataset.workers", "effort", "model.allow", "sparsity.tolerance", "cuda_graphs",
 )  # fmt: skip
 
 KINDS = {"integer": "a whole number", "float": "a number", "bool": "true or false"}
@@ -53,10 +53,12 @@ NEUTRAL: dict[str, Any] = {
     "freeze.scale_lr": True,
     "freeze.intervals": 10,
     "freeze.percentile": 50.0,
+    "freeze.fold": True,
     "sieve.phase1_epochs": "auto",
     "sieve.threshold": None,
     "sieve.count": None,
     **{f"hooks.{key.name}": key.default for key in fields(HooksConfig)},
+    "compile": False,
 }
 
 _PARTS: dict[tuple[str, str], Any] = {}  # top-level key and its value as text -> the value converted

@@ -82,6 +82,7 @@ class Freeze:
     scale_lr: bool = True
     intervals: int = 10
     percentile: float = 50.0
+    fold: bool = True
 
 
 @dataclass
@@ -160,6 +161,8 @@ class Config:
     force: bool
     dry_run: Any
     hooks: HooksConfig = field(default_factory=HooksConfig)
+    compile: bool = False
+    cuda_graphs: bool = True
     sweep: Any = field(default=None)  # the sweep files named by +sweep=, for W&B's group only
 
 

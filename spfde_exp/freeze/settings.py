@@ -51,6 +51,8 @@ def resolve_freeze(freeze: Freeze, model: str, epochs: int, scale: float, every:
         freeze.bn = "eval"  # and its keys may be those of the other runs of a sweep
     else:
         _refuse_unread(freeze)
+    if freeze.scheme == "none" or freeze.bn == "train" or model == "custom":
+        freeze.fold = True  # where there is nothing to fold
     for key, (schemes, rest) in READ.items():
         if freeze.scheme not in schemes:
             setattr(freeze, key, rest)

@@ -44,7 +44,8 @@ def folded(model: BlockModel, blocks: int | None = None) -> fx.GraphModule:
         traced = fx.symbolic_trace(_Part(model, blocks))
     except Exception as error:  # whatever the model's own code trips over when it is given no tensor
         raise ValueError(f"{type(model).__name__} cannot be traced: {error}") from error
-    with torch.no_grad():
-        answer = fuse(copy.deepcopy(traced).eval(), inplace=True, no_trace=True)
+    precision = next(model.parameters()).dtype
+    with torch.no_grad():  # in double precision, so that each weight is rounded but once
+        answer = fuse(copy.deepcopy(traced).eval().double(), inplace=True, no_trace=True).to(precision)
     assert isinstance(answer, fx.GraphModule)
     return answer.requires_grad_(False).to(memory_format=torch.channels_last)

@@ -1,9 +1,11 @@
 """A short trial: how long the trainer takes per FLOP on this machine."""
 
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import torch
 
@@ -79,20 +81,28 @@ def _fastest(config: Config, batch: int, device: torch.device, left: float) -> _
         optim=replace(config.optim, batch_size=batch),
         freeze=replace(config.freeze, scheme="none", target=0.0),
         sieve=replace(config.sieve, mode="none", ratio=0.0),
+        compile=False,  # which takes longer than a trial
     )
     plan = make_plan(plain)
     trainer = Trainer(plain, plan, build_model(plain), _images(plain, examples).to(device), device)
     trainer.begin()
     marks: list[tuple[float, float, float]] = []  # at the beginning of each step: wall, process and thread time
 
-    def mark(*_: object) -> None:
+    def mark() -> None:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         marks.append((time.monotonic(), time.process_time(), time.thread_time()))
         if len(marks) > LEAST and marks[-1][0] - marks[1][0] >= min(left, ENOUGH_S if batch > FEW else 0.0):
             raise _Enough
 
-    trainer.model.register_forward_pre_hook(mark)
+    epoch = trainer.batches.epoch
+
+    def marked(*arguments: Any) -> Iterator[Any]:
+        for step in epoch(*arguments):
+            mark()
+            yield step
+
+    trainer.batches.epoch = marked  # type: ignore[assignment,method-assign]
     trainer.start_epoch(0)
     with suppress(_Enough):
         while True:

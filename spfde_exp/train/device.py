@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 
@@ -44,6 +45,8 @@ def exact(threads: int, precision: str) -> Iterator[None]:
     torch.set_num_threads(threads)
     # The same switch as use_deterministic_algorithms, without its two seconds of compiler imports.
     torch.set_deterministic_debug_mode("error")
+    memory: Any = torch.utils.deterministic
+    filled, memory.fill_uninitialized_memory = memory.fill_uninitialized_memory, False  # nothing here reads it
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.benchmark = False
     try:
@@ -63,6 +66,7 @@ def exact(threads: int, precision: str) -> Iterator[None]:
     finally:
         torch.set_num_threads(before[0])
         torch.set_deterministic_debug_mode(before[1])
+        memory.fill_uninitialized_memory = filled
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = tf32
 
 

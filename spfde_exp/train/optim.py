@@ -42,11 +42,23 @@ class BlockSGD:
 
     Attributes:
         sgd: the torch optimiser.
+        lr: learning rate of what is never frozen.
+        rates: learning rates on the device, where they are kept there.
     """
 
-    def __init__(self, model: nn.Module, blocks: Sequence[tuple[str, Sequence[str]]], optim: Optim) -> None:
-        """Group the parameters of `model` by block; those in no block (the classifier) come last."""
-        self.optim = optim
+    def __init__(
+        self,
+        model: nn.Module,
+        blocks: Sequence[tuple[str, Sequence[str]]],
+        optim: Optim,
+        on_device: bool = False,
+    ) -> None:
+        """Group the parameters of `model` by block; those in no block (the classifier) come last.
+
+        Args:
+            on_device: keep the learning rates there too, where a recorded step finds each epoch's.
+        """
+        self.optim, self.on_device = optim, on_device
         members: list[list[nn.Parameter]] = [[] for _ in range(len(blocks) + 1)]
         for name, parameter in model.named_parameters():
             block = block_of(name, blocks)
@@ -64,9 +76,16 @@ class BlockSGD:
             nesterov=optim.nesterov,
             # Without weight decay, torch's foreach step with nesterov adds the momentum to p.grad itself, which methods
             # and AutoFreeze read after the step.
-            foreach=not (optim.nesterov and optim.weight_decay == 0),
+            foreach=not on_device and not (optim.nesterov and optim.weight_decay == 0),
+            fused=on_device,  # the only step that reads learning rates from the device
         )
         self._groups = list(self.sgd.param_groups)
+        self.lr = optim.lr
+        self.rates: list[torch.Tensor] = []
+        if on_device:
+            for group in self._groups:
+                group["lr"] = torch.tensor(optim.lr, device=group["params"][0].device)
+                self.rates.append(group["lr"])
 
     def start_epoch(self, plan: FreezePlan, epoch: int) -> float:
         """Set each block's learning rate and drop the blocks that `plan` freezes, with their momentum.
@@ -79,7 +98,11 @@ class BlockSGD:
             block = len(plan.blocks) if group["block"] is None else group["block"]
             warmed_up = plan.progress(block, self.optim.warmup_epochs)
             annealed = learning_rate(self.optim, epoch, plan.progress(block, epoch), warmed_up)
-            group["lr"] = plan.rate(block) * annealed
+            self.lr = plan.rate(block) * annealed  # in the end that of the last group
+            if self.on_device:
+                group["lr"].fill_(self.lr)
+            else:
+                group["lr"] = self.lr
             if plan.is_frozen(block, epoch):
                 for parameter in group["params"]:
                     parameter.grad = None
@@ -88,11 +111,6 @@ class BlockSGD:
             group for group in self._groups if group["block"] is None or not plan.is_frozen(group["block"], epoch)
         ]
         return self.lr
-
-    @property
-    def lr(self) -> float:
-        """Learning rate of what is never frozen."""
-        return float(self._groups[-1]["lr"])
 
     def momentum(self, model: nn.Module) -> dict[str, torch.Tensor]:
         """Parameter name -> momentum buffer, of what is trained."""

@@ -22,15 +22,21 @@ from spfde_exp.sparse.masks import Masks
 from spfde_exp.sparse.methods import METHODS
 from spfde_exp.sparse.methods.base import Step
 from spfde_exp.train.device import autocast
+from spfde_exp.train.forward import Forward
+from spfde_exp.train.graphs import CudaRecorder, Recorder, StepGraph
 from spfde_exp.train.optim import BlockSGD
 from spfde_exp.train.rng import generator
+from spfde_exp.train.tally import Tally
+
+WATCHED = 2  # steps of an epoch that are run as they are: the meters look at them, and momentum comes about
 
 
 class Trainer:
     """Does to the model what the plan says of an epoch; keeps no files.
 
     Attributes:
-        model, masks, method, sieve, optimizer: the parts, on the device.
+        model, forward, masks, method, sieve, optimizer: the parts, on the device.
+        graph: plays steps again; None where there is nothing to record them.
         autofreeze: decides at run time what freezes; None where the plan says it all.
         plan: what happens when, as far as it is decided.
         steps: optimiser steps so far.
@@ -38,14 +44,33 @@ class Trainer:
     """
 
     def __init__(
-        self, config: Config, plan: RunPlan, model: nn.Module, dataset: Dataset | ImageSet, device: torch.device
+        self,
+        config: Config,
+        plan: RunPlan,
+        model: nn.Module,
+        dataset: Dataset | ImageSet,
+        device: torch.device,
+        recorder: Recorder | None = None,
     ) -> None:
-        """The parts of a run, not yet sparse: `begin` a run, or go on with `load_state_dict`."""
+        """The parts of a run, not yet sparse: `begin` a run, or go on with `load_state_dict`.
+
+        Args:
+            recorder: records steps; CUDA graphs where there can be any, if not given.
+        """
         self.config, self.plan, self.device = config, plan, device
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.blocks: list[tuple[str, list[str]]] = model.blocks()  # type: ignore[operator]
         self.batches: Loader = loader_of(dataset, config.dataset, config.optim.batch_size, device)
-        self.optimizer = BlockSGD(self.model, self.blocks, config.optim)
+        self.forward = Forward(
+            self.model,
+            device,
+            config.precision,
+            config.freeze,
+            image=self.batches.shape if config.sparsity.scheme in ("channel", "filter") else None,
+        )
+        if recorder is None and config.cuda_graphs and device.type == "cuda":
+            recorder = CudaRecorder()
+        self.optimizer = BlockSGD(self.model, self.blocks, config.optim, on_device=recorder is not None)
         method, sparsity = METHODS[config.method.name], config.sparsity
         self.masks = Masks(
             prunable_weights(self.model, sparsity.prunable) if method.sparse else {},
@@ -61,6 +86,9 @@ class Trainer:
         self.steps = self.setup_flops = 0
         self.sieve = make_sieve(config.sieve, plan.sieve, generator(config.seed, "sieve"), device)
         self.autofreeze = self._autofreeze()
+        # What looks into each step could not look into one that is only played again.
+        watched = self.autofreeze is not None or config.hooks.gradient_norms
+        self.graph = self._step_graph(recorder) if recorder and not watched else None
         self._block_of = {layer.name: layer.block for layer in plan.layers}
         self._active: list[str] = []  # masked layers that are not frozen in this epoch
 
@@ -114,13 +142,14 @@ class Trainer:
         second = int(examples >= 2 * self.config.optim.batch_size)
         measured = second if epoch == 0 or self.plan.freeze.newly_frozen(epoch) else -1
         live = LiveBytes()
-        self._set_modes(frozen)
         start = time.perf_counter()
-        loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
-        right = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.forward.prepare(frozen)
+        if self.graph:
+            self.graph.start_epoch()
+        tally = Tally()
         order = self.batches.epoch(self.sieve.kept, generator(self.config.seed, "data", epoch))
         steps = self.batches.num_batches(examples)
-        with FlopMeter(self.model, self.plan.layers) as meter:
+        with FlopMeter(self.model, self.plan.layers, self.forward.resting) as meter:
             for step, (x, y, indices) in enumerate(order):
                 with live if step == measured else nullcontext():
                     if step == measured:
@@ -128,16 +157,20 @@ class Trainer:
                         live.hold([[p.grad for p in self.model.parameters()], self.masks.state_dict()])
                         live.hold(self.optimizer.sgd.state_dict()["state"])
                         live.hold(self.autofreeze.tensors if self.autofreeze else [])
+                        live.hold(list(self.forward.prefix.parameters()) if self.forward.prefix else [])
                     at = self.at(epoch, step, steps)
                     meter.dense_gradients = self.method.needs_dense_gradients(at)
-                    loss, correct, rewired = self.train_step(at, x, y)
+                    fast = self._fast(at, len(y))
+                    meter.watch(not fast)
+                    loss, right, rewired = self.train_step(at, x, y, fast)
+                    if fast:
+                        meter.repeat(len(y))
                     if rewired:
                         flops += meter.take(kept)
                         kept = self.kept()
-                self.sieve.observe(indices, correct)
-                loss_sum += loss * len(y)
-                right += correct.sum()
-            train_loss, train_acc = float(loss_sum) / examples, 100 * int(right) / examples
+                tally.add(loss, right, indices)
+            tally.observed_by(self.sieve)
+            train_loss, train_acc = tally.means()
         if epoch + 1 in self.plan.sieve_updates():
             self.sieve.update(generator(self.config.seed, "sieve", epoch + 1))
         memory = self.plan.memory(epoch).figure_4
@@ -163,28 +196,59 @@ class Trainer:
         """Where training stands before step `index` of the `steps` of `epoch`."""
         return Step(epoch, index, steps, self.steps, self.optimizer.lr, self.config.optim.weight_decay)
 
-    def train_step(self, at: Step, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, bool]:
+    def _fast(self, at: Step, examples: int) -> bool:
+        """Whether a step may be compiled or played from a graph, where no hook sees its layers.
+
+        The first steps of an epoch show the meters what runs, and odd batches are not worth a kernel of their own.
+        """
+        full = at.index >= WATCHED and examples == self.config.optim.batch_size
+        return full and (self.method.repeats(at) if self.graph else self.config.compile)
+
+    def train_step(self, at: Step, x: Tensor, y: Tensor, fast: bool = False) -> tuple[Tensor, Tensor, bool]:
         """Train on one batch; needs `start_epoch`.
 
         Args:
             x: images, ``(batch, channels, height, width)``.
             y: classes, ``(batch,)``.
+            fast: by the compiled network or a graph, where there is one.
 
         Returns:
             The mean loss, whether each prediction was right, and whether a layer keeps another number of weights now.
         """
-        self.optimizer.sgd.zero_grad(set_to_none=True)
-        with autocast(self.device, self.config.precision):
-            logits = self.model(x, frozen=self.plan.freeze.frozen[at.epoch])
-        loss = F.cross_entropy(logits.float(), y, label_smoothing=self.config.optim.label_smoothing)
-        loss.backward()
+        self.steps += 1
+        self.forward.compiled = fast and self.config.compile
+        if fast and self.graph:
+            return *self.graph(x, y), False
+        loss, right = self._backward(x, y)
         if not self.method.gradients(at, self._active):
             self.optimizer.sgd.step()
         if self.autofreeze:
             self.autofreeze.observe()
-        rewired = self.method.stepped(at, self._active)
-        self.steps += 1
-        return loss.detach(), logits.detach().argmax(1) == y, rewired
+        return loss, right, self.method.stepped(at, self._active)
+
+    def _backward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        self.optimizer.sgd.zero_grad(set_to_none=True)
+        logits = self.forward(x)
+        loss = F.cross_entropy(logits.float(), y, label_smoothing=self.config.optim.label_smoothing)
+        loss.backward()
+        return loss.detach(), logits.detach().argmax(1) == y
+
+    def _step_graph(self, recorder: Recorder) -> StepGraph:
+        """Graphs of the steps of which `Method.repeats` holds: those that do nothing but train."""
+
+        def step(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            outputs = self._backward(x, y)
+            self.optimizer.sgd.step()
+            return outputs
+
+        return StepGraph(step, self._tensors, list(self.model.parameters()), recorder)
+
+    def _tensors(self) -> list[Tensor]:
+        """Where everything lies that a step reads or changes, but for its batch."""
+        momentum = self.optimizer.momentum(self.model).values()
+        prefix = self.forward.prefix.parameters() if self.forward.prefix else ()
+        own = [*self.model.parameters(), *self.model.buffers(), *self.masks.kept.values()]
+        return [*own, *momentum, *self.optimizer.rates, *prefix]
 
     def kept(self) -> dict[str, int]:
         """Weights that each masked layer keeps now."""
@@ -193,14 +257,6 @@ class Trainer:
     def _density(self, kept: dict[str, int]) -> float:
         weights = sum(self.masks.kept[name].numel() for name in self._active)
         return sum(kept[name] for name in self._active) / weights if weights else 1.0
-
-    def _set_modes(self, frozen: int) -> None:
-        self.model.train()
-        if self.config.freeze.bn == "eval":
-            cold = {member for _, members in self.blocks[:frozen] for member in members}
-            for name, module in self.model.named_modules():
-                if name in cold:  # what is not a module's name is a parameter's
-                    module.eval()
 
     @torch.no_grad()
     def evaluate(self, split: str) -> dict[str, float]:
@@ -244,6 +300,7 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state that `state_dict` gave."""
         self.model.load_state_dict(state["model"])
+        self.forward.forget()
         self.masks.load_state_dict(state["masks"])
         self.method.load_state_dict(state.get("method", {}))  # absent in checkpoints of the first versions
         self.steps, self.setup_flops = state.get("steps", 0), state.get("setup_flops", 0)

@@ -173,6 +173,10 @@ class Method:
         """Whether this step's gradients of masked weights are used; they cost the FLOPs of a dense layer."""
         return False
 
+    def repeats(self, step: Step) -> bool:
+        """Whether `gradients` and `stepped` do nothing in this step, so that it may be played from a CUDA graph."""
+        return type(self).gradients is Method.gradients and type(self).stepped is Method.stepped
+
     def gradients(self, step: Step, layers: Sequence[str]) -> bool:
         """Look at the gradients, which are dense until the optimiser steps.
 

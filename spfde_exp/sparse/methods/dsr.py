@@ -28,6 +28,9 @@ class Dsr(Rewiring):
 
     limit: float | None = None  # the threshold, once it has moved
 
+    def repeats(self, step: Step) -> bool:
+        return not self.due_at_step(step)
+
     def stepped(self, step: Step, layers: Sequence[str]) -> bool:
         if not layers or not self.due_at_step(step):
             return False

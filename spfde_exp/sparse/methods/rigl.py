@@ -29,6 +29,9 @@ class Rigl(Rewiring):
     def needs_dense_gradients(self, step: Step) -> bool:
         return self.due_at_step(step)
 
+    def repeats(self, step: Step) -> bool:
+        return not self.due_at_step(step)
+
     def gradients(self, step: Step, layers: Sequence[str]) -> bool:
         if not layers or not self.due_at_step(step):
             return False

@@ -43,6 +43,9 @@ class Snfs(Rewiring):
     def needs_dense_gradients(self, step: Step) -> bool:
         return step.epoch < self.end
 
+    def repeats(self, step: Step) -> bool:
+        return step.epoch >= self.end
+
     def gradients(self, step: Step, layers: Sequence[str]) -> bool:
         if step.epoch < self.end:
             for layer in layers:

@@ -1,0 +1,103 @@
+"""How a run computes its logits: frozen blocks as inference, the others for training, in the precision asked for."""
+
+import logging
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, fx, nn
+
+from spfde_exp.inference.fold import NET, folded
+from spfde_exp.inference.shrink import shrunk
+from spfde_exp.models.base import BlockModel
+from spfde_exp.schema import Freeze
+from spfde_exp.train.device import autocast
+
+log = logging.getLogger(__name__)
+
+
+class Forward:
+    """The forward pass of training, whose frozen blocks have batch norm folded into their convolutions.
+
+    Attributes:
+        model: the network, on its device.
+        prefix: what computes the frozen blocks; None where there are none, or `model` itself does.
+        compiled: whether to compute with what torch.compile makes of it all.
+    """
+
+    def __init__(
+        self,
+        model: BlockModel,
+        device: torch.device,
+        precision: str,
+        freeze: Freeze,
+        image: tuple[int, int, int] | None = None,
+    ) -> None:
+        """The forward pass of `model`, nothing frozen.
+
+        Args:
+            precision: of the arithmetic, ``fp32``, ``tf32`` or ``bf16``.
+            freeze: whether frozen batch norms rest too or go on, which cannot be folded (`bn`), and whether to fold
+                where it can be done (`fold`).
+            image: (C, H, W) of one where masks leave whole channels out, so that folded blocks can do without; None
+                elsewhere.
+        """
+        self.model, self.device, self.precision = model, device, precision
+        self.rests = freeze.bn == "eval"
+        self.fold = freeze.fold and self.rests and model.chained
+        self.image = image
+        self.compiled = False
+        self.prefix: fx.GraphModule | None = None
+        self._depth = 0
+        self._compiled: Callable[[Tensor], Tensor] | None = None
+
+    def prepare(self, frozen: int) -> None:
+        """Set the modes for training with the `frozen` leading blocks at rest, and fold them if they are others now.
+
+        Blocks that stay at rest must not change; call `forget` where they did.
+        """
+        self.model.train()
+        if self.rests:
+            cold = {member for _, members in self.model.blocks()[:frozen] for member in members}
+            for name, module in self.model.named_modules():
+                if name in cold:  # what is not a module's name is a parameter's
+                    module.eval()
+        if frozen != self._depth:
+            self.prefix, self._depth, self._compiled = self._folded(frozen), frozen, None
+
+    def _folded(self, frozen: int) -> fx.GraphModule | None:
+        if not self.fold or not frozen:
+            return None
+        try:
+            prefix = folded(self.model, frozen)
+            return shrunk(prefix, self.image) if self.image else prefix
+        except ValueError as error:
+            log.warning("frozen blocks run as they are, which is slower: %s", error)
+            self.fold = False
+            return None
+
+    @property
+    def resting(self) -> nn.Module | None:
+        """The layers of `prefix`, under their names in the model."""
+        return self.prefix.get_submodule(NET) if self.prefix else None
+
+    def forget(self) -> None:
+        """The weights are others now: fold anew with the next `prepare`."""
+        self.prefix, self._depth, self._compiled = None, 0, None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Logits [B, num_classes] of images x [B, C, H, W], with the blocks at rest that `prepare` was told."""
+        if not self.compiled:
+            return self._logits(x)
+        if self._compiled is None:
+            torch.compiler.reset()  # what was compiled for other frozen blocks
+            self._compiled = torch.compile(self._logits, dynamic=False)
+        return self._compiled(x)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        with autocast(self.device, self.precision):
+            if self.prefix is None:
+                logits: Tensor = self.model(x, frozen=self._depth)
+                return logits
+            with torch.no_grad():
+                x = self.prefix(x)
+            return self.model.rest(x, self._depth)
