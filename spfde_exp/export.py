@@ -21,6 +21,7 @@ from spfde_exp.store import RunFolder
 if TYPE_CHECKING:
     from spfde_exp.models.base import BlockModel
 
+NO_PROGRAM = f"There is no {PROGRAM}, only {WEIGHTS}"
 NETWORKS = ("dense", "folded", "exported")
 NOTES = {
     "dense": "No weight is masked: the exported model gains what folding batch norm gains.",
@@ -65,8 +66,8 @@ def export(folder: RunFolder, out: Path) -> dict[str, Any]:
 
 def _note(report: dict[str, Any], trouble: str) -> str:
     if trouble:
-        note = f"Exported as it is, with batch norm and all channels: {trouble}."
-        return note if PROGRAM in report["sizes"] else f"There is no {PROGRAM}, only {WEIGHTS}: {trouble}."
+        what = "Exported as it is, with batch norm and all channels" if PROGRAM in report["sizes"] else NO_PROGRAM
+        return f"{what}: {trouble.rstrip('.')}."
     if report["scheme"] == "dense" or report["scheme"] in SHRINKING:
         return NOTES["dense" if report["scheme"] == "dense" else "cut"]
     cut = report["flops"]["exported"] < report["flops"]["dense"]

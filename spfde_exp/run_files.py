@@ -124,5 +124,5 @@ class RunFiles:
         checkpoints = ("checkpoint.new.pt", "checkpoint.prev.pt", "checkpoint.pt")
         for name in (*checkpoints, "summary.json", "model.pt", "metrics.jsonl", "meta.json"):
             self.file(name).unlink(missing_ok=True)
-        for name in ("wandb", "hooks"):
+        for name in ("wandb", "hooks", "export"):
             shutil.rmtree(self.file(name), ignore_errors=True)

@@ -26,6 +26,7 @@ RELU_METHODS = ("relu", "relu_")
 DROPOUT = (nn.Dropout, nn.Dropout2d)
 ADDITIONS = (torch.add, operator.add, operator.iadd)
 MEANS = ((2, 3), (-2, -1))
+SHAPE = "shape of one image"  # among what a node knows: the shape of what it gives
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Chain:
 
 
 class Network:
-    """The layers of a graph module whose nodes know their shapes (`ShapeProp`)."""
+    """The layers of a graph module whose nodes know what shapes they give."""
 
     def __init__(self, module: fx.GraphModule) -> None:
         self.module = module
@@ -166,8 +167,8 @@ class Network:
 
 def shape(node: fx.Node) -> tuple[int, ...]:
     """Shape of what `node` gives for one image; empty where that is no tensor."""
-    meta = node.meta.get("tensor_meta")
-    return tuple(getattr(meta, "shape", ()))
+    found: tuple[int, ...] = node.meta[SHAPE]
+    return found
 
 
 def in_place(found: nn.Module | None, node: fx.Node) -> bool:

@@ -44,7 +44,7 @@ class AddChannels(nn.Module):
         rows = x.permute(0, 2, 3, 1)
         if self.constant is not None:
             rows.add_(self.constant)
-        rows.index_add_(3, self.index, y.permute(0, 2, 3, 1))
+        rows.index_add_(3, self.index, y.permute(0, 2, 3, 1).to(x.dtype))
         return x
 
 

@@ -23,7 +23,7 @@ class Program:
 
     Attributes:
         network: in evaluation mode, with batch norm folded and dead channels left out as far as that is possible.
-        folded: the same with all channels; None where the model's code cannot be traced.
+        folded: the same with all channels; None where `network` is the model as it is.
         content: of a file for ``torch.export.load``; None where torch cannot export the model.
         trouble: why it cannot be traced, or not exported; empty where it can.
         difference: largest difference of the outputs from the model's, as a share of its largest.
@@ -35,9 +35,9 @@ class Program:
     trouble: str
     difference: float
 
-    def loaded(self) -> nn.Module:
-        """The program as others load it; `network` where there is none."""
-        return self.network if self.content is None else _load(self.content)
+    def loaded(self) -> nn.Module | None:
+        """The program as others load it; None where there is none."""
+        return None if self.content is None else _load(self.content)
 
 
 def program(model: BlockModel, image: tuple[int, int, int]) -> Program:
@@ -49,14 +49,17 @@ def program(model: BlockModel, image: tuple[int, int, int]) -> Program:
         network: nn.Module = shrunk(whole, image)
         if _difference(plain, network, image) > ANOTHER:  # code that traces, and then is not the same
             raise ValueError(f"{type(model).__name__} is another function when traced")
-    except ValueError as error:
-        network, whole, trouble = plain, None, str(error)
+    except (ValueError, RuntimeError) as error:  # it cannot be traced; or it can, and then does not run
+        network, whole, trouble = plain, None, " ".join(str(error).split())[:200]
     try:
         content = _exported(network, image)
+        difference = _difference(plain, _load(content), image)
+        if difference > ANOTHER:
+            raise ValueError(f"{type(model).__name__} is another function when exported")
     except Exception as error:  # whatever torch trips over in the model's own code
         told = " ".join(str(error).split())[:200]
-        return Program(network, whole, None, f"torch cannot export it: {type(error).__name__}: {told}", 0.0)
-    return Program(network, whole, content, trouble, _difference(plain, _load(content), image))
+        return Program(plain, None, None, f"torch cannot export it: {type(error).__name__}: {told}", 0.0)
+    return Program(network, whole, content, trouble, difference)
 
 
 @torch.no_grad()

@@ -96,7 +96,9 @@ def _flops(model: BlockModel, made: Program, masks: Mapping[str, Tensor], image:
     answer = {"dense": forward_flops(layers, {}), "masked": forward_flops(layers, kept)}
     if made.folded is not None:
         answer["folded"] = answer["dense"]
-    return answer | {"exported": forward_flops(measure_layers(made.network, image, []), {})}
+    if made.content is not None:
+        answer["exported"] = forward_flops(measure_layers(made.network, image, []), {})
+    return answer
 
 
 def _latency(model: BlockModel, made: Program, image: Image) -> dict[str, Any]:
@@ -104,7 +106,8 @@ def _latency(model: BlockModel, made: Program, image: Image) -> dict[str, Any]:
     networks: dict[str, nn.Module] = {"dense": dense}
     if made.folded is not None:
         networks["folded"] = made.folded
-    networks["exported"] = made.loaded()
+    if (loaded := made.loaded()) is not None:
+        networks["exported"] = loaded
     batches = {}
     for batch in BATCHES:
         turns = latencies(networks, image, batch)

@@ -5,11 +5,12 @@ Within a chain of layers both are cut out. Residual additions couple the channel
 reads and writes some: such a layer reads its channels out of the sum, and adds its filters into it.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 
-from spfde_exp.inference.chains import ADDITIONS, Chain, Network, constants, dead, read, shape
+from spfde_exp.inference.chains import ADDITIONS, SHAPE, Chain, Network, constants, dead, read, shape
 from spfde_exp.inference.channels import AddChannels, Layer, ReadChannels, resized
 
 FILTERS_AT_ONCE = (
@@ -20,6 +21,15 @@ FILTERS_AT_ONCE = (
 READ_SHARE = 1 / 2
 READ_SHARE_1X1 = 1 / 4
 WRITE_SHARE = 1 / 2
+
+
+class _Shapes(fx.Interpreter):
+    """Runs a graph, and notes at each node the shape of what it gives."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        n.meta[SHAPE] = tuple(result.shape) if isinstance(result, Tensor) else ()
+        return result
 
 
 @torch.no_grad()
@@ -37,7 +47,7 @@ def shrunk(module: fx.GraphModule, image: tuple[int, int, int]) -> fx.GraphModul
     graph.output(graph.graph_copy(module.graph, {}))
     answer = fx.GraphModule(module, graph)
     weight = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(0))
-    ShapeProp(answer).propagate(weight.new_zeros(1, *image))
+    _Shapes(answer).run(weight.new_zeros(1, *image))
     network = Network(answer)
     for node in reversed(list(graph.nodes)):  # what a layer's own readers do not need, it need not read
         chain = network.follow(node)
