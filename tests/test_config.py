@@ -34,13 +34,16 @@ EQUAL = [
     (["method.p=auto"], ["method.p=0.05"]),
     (["method=static"], ["method=static", "dst.stop=20", "dst.milestones=[1]"]),
     ([], ["device=cpu", "threads=1", "runs_dir=elsewhere", "logger=none", "dataset.root=x", "checkpoint_every=5"]),
-    ([], ["force=true", "dry_run=json", "logger.tags=[a]"]),
+    ([], ["force=true", "dry_run=json", "logger.tags=[a]", "cuda_graphs=false"]),
+    (["freeze.bn=train"], ["freeze.bn=train", "freeze.fold=false"]),
+    (["freeze=none"], ["freeze=none", "freeze.fold=false"]),
 ]
 
 DIFFERENT = [
     "seed=1", "sparsity=0.91", "freeze=0.16", "sieve=0.16", "method=mest_em", "model.width=1", "epochs=41",
     "optim.lr=0.2", "precision=bf16", "dataset.subset=1000", "dataset.val_fraction=0.1", "freeze.bn=train",
     "sieve.never_learned=zero", "sparsity.prunable=block_3x3", "method.importance_lambda=0", "freeze.t_freeze=10",
+    "freeze.fold=false", "compile=true",
 ]  # fmt: skip
 
 

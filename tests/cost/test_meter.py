@@ -57,3 +57,29 @@ def test_frozen_blocks_agree_with_the_prediction() -> None:
             model(torch.randn(3, 1, 8, 8), frozen=frozen)
             model(torch.randn(2, 1, 8, 8), frozen=frozen)
         assert meter.flops(kept) == epoch_flops(layers, kept, frozen, 5)
+
+
+def test_what_runs_in_place_of_frozen_layers_is_counted_once() -> None:
+    """Folded blocks have layers of their own, of the same names, perhaps of fewer channels."""
+    model, layers = small()
+    fewer = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1))
+    with FlopMeter(model, layers, fewer) as meter:
+        with torch.no_grad():
+            fewer(torch.randn(5, 1, 4, 4))
+        model[2](torch.randn(5, 32))
+    assert meter.flops({}) == 5 * (2 * 288 + 6 * 96)
+
+
+def test_steps_without_hooks_are_counted_like_the_last_one_with() -> None:
+    model, layers = small()
+    with FlopMeter(model, layers) as meter:
+        with torch.no_grad():
+            hidden = model[0](torch.randn(5, 1, 4, 4))
+        model[2](model[1](hidden))
+        meter.watch(False)
+        model(torch.randn(9, 1, 4, 4))  # unseen
+        assert not any(module._forward_hooks for module in model.modules())
+        meter.repeat(4)
+        meter.watch(True)
+        model[2](torch.randn(1, 32))
+    assert meter.flops({}) == (5 + 4) * (2 * 288 + 6 * 96) + 6 * 96

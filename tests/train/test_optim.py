@@ -145,3 +145,22 @@ def test_momentum_comes_back() -> None:
         optimizer.start_epoch(plan_of(0, 0), 1)
         step(model, optimizer, 1)
     assert all(torch.equal(p, q) for p, q in zip(first.parameters(), second.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_rates_on_the_device_give_the_same_steps(nesterov: bool) -> None:
+    """Tensors that the fused step reads, and that keep their place from epoch to epoch."""
+    models = [net(), net()]
+    models[1].load_state_dict(models[0].state_dict())
+    optim = replace(OPTIM, nesterov=nesterov)
+    plain, on_device = BlockSGD(models[0], BLOCKS, optim), BlockSGD(models[1], BLOCKS, optim, on_device=True)
+    places = [rate.data_ptr() for rate in on_device.rates]
+    plan = plan_of(0, 0, 1, 1)
+    for epoch in range(4):
+        assert plain.start_epoch(plan, epoch) == on_device.start_epoch(plan, epoch) == on_device.lr
+        for model, optimizer in zip(models, (plain, on_device), strict=True):
+            step(model, optimizer, epoch)
+        assert {block: float(rate) for block, rate in rates(on_device).items()} == pytest.approx(rates(plain))
+    assert [rate.data_ptr() for rate in on_device.rates] == places
+    for parameter, expected in zip(models[1].parameters(), models[0].parameters(), strict=True):
+        torch.testing.assert_close(parameter, expected, rtol=1e-5, atol=1e-7)
