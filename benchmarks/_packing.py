@@ -8,9 +8,12 @@ from types import TracebackType
 
 import torch
 import torch.multiprocessing as mp
+from _steps import Product, batches_of
 from _workload import images, trainer_for, wait
 
 from spfde_exp.train.device import exact
+
+WARM = 5  # steps before the first window; on a GPU, the third of them is recorded as a graph
 
 
 def worker(channel: Connection, device_name: str, overrides: Sequence[str], threads: int) -> None:
@@ -18,12 +21,9 @@ def worker(channel: Connection, device_name: str, overrides: Sequence[str], thre
     device = torch.device(device_name)
     with exact(threads, "fp32"):
         trainer = trainer_for(overrides, images(256, None), device)
-        trainer.model.train()
-        kept = torch.arange(256, device=device)
-        batches = cycle(list(trainer.batches.epoch(kept, torch.Generator())))
-        at = trainer.at(0, 0, 1)
-        for _ in range(3):
-            trainer.train_step(at, *next(batches)[:2])
+        step, batches = Product(trainer), cycle(batches_of(trainer))
+        for _ in range(WARM):
+            step(next(batches))
         wait(device)
         channel.send(0.0)
         while (window := channel.recv()) is not None:
@@ -31,7 +31,7 @@ def worker(channel: Connection, device_name: str, overrides: Sequence[str], thre
             time.sleep(max(0.0, start - time.monotonic()))
             steps = 0
             while time.monotonic() < end:
-                trainer.train_step(at, *next(batches)[:2])
+                step(next(batches))
                 wait(device)  # else the host only counts what it has queued
                 steps += 1
             channel.send(steps / (time.monotonic() - start))

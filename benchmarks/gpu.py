@@ -7,6 +7,7 @@ status is 1 if a check fails. `--tiny` runs every stage in small, to test the sc
 """
 
 import os
+import re
 import sys
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
@@ -14,15 +15,17 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from _agreement import agreement
+from _agreement import agreement, same
 from _packing import Pool
 from _paired import MIN_TURNS, median, print_table, ratio, take_turns
 from _workload import images, machine, trainer_for, wait
+from torch.profiler import ProfilerActivity, profile
 
 from spfde_exp.train.device import exact
 from spfde_exp.train.trainer import Trainer
 
-CIFAR_EXAMPLES = 50_000
+CIFAR_EXAMPLES, EPOCHS = 50_000, 160
+ARITHMETIC = re.compile(r"convolution|addmm|::mm|bmm")
 HEADING = ("stage", "what", "figure", "ratio [95 %]", "check")
 Row = tuple[str, str, str, str, str]
 
@@ -39,7 +42,7 @@ class Scale:
     turns: int
 
 
-FULL = Scale(("model=resnet32", "model.width=2"), (32, 128), 60, (1, 2, 4, 8), 2.5, 8)
+FULL = Scale(("model=resnet32", "model.width=2"), (32, 128), 60, (1, 2, 4, 8, 16), 2.0, 8)
 TINY = Scale(("model=resnet14", "model.width=0.25"), (8, 16), 2, (1, 2), 0.2, MIN_TURNS)
 SETTINGS = ("method=mest_ems", "sparsity=0.9", "freeze=none", "sieve=none")
 
@@ -57,6 +60,8 @@ def main() -> None:
     try:
         checks = agreement(device, list(scale.model), threads)
         rows += [("correct", what, figure, "", "ok" if good else "FAILED") for what, figure, good in checks]
+        rows += graphs(device, scale, root, threads)
+        rows += arithmetic(device, scale, root, threads)
         rows += determinism(device, scale, root, threads)
         rows += epochs(device, scale, root, threads)
         rows += packing(device, scale)
@@ -68,20 +73,66 @@ def main() -> None:
         sys.exit("a check failed: do not trust this device before it is understood")
 
 
-def warm_trainer(batch: int, precision: str, device: torch.device, scale: Scale, root: str | None) -> Trainer:
+def warm_trainer(
+    batch: int, precision: str, device: torch.device, scale: Scale, root: str | None, *more: str
+) -> Trainer:
     """A trainer at the start of epoch 1, for which `train_epoch(1)` can be called again and again."""
     data = images(scale.steps * batch, root)
-    settings = [*scale.model, *SETTINGS, f"optim.batch_size={batch}", f"precision={precision}"]
+    settings = [*scale.model, *SETTINGS, f"optim.batch_size={batch}", f"precision={precision}", *more]
     trainer = trainer_for(settings, data, device)
     for epoch in (0, 1):
         trainer.start_epoch(epoch)
     return trainer
 
 
+def graphs(device: torch.device, scale: Scale, root: str | None, threads: int) -> list[Row]:
+    """Steps played from CUDA graphs against the same steps as they are: the same bits, and seconds."""
+    batch = scale.batches[0]
+    with exact(threads, "fp32"):
+        played, plain = (warm_trainer(batch, "fp32", device, scale, root) for _ in range(2))
+        if played.graph is None:
+            return [("graphs", "CUDA graphs", "none on this device", "", "")]
+        plain.graph = None
+
+        def epoch(trainer: Trainer) -> None:
+            trainer.train_epoch(1)
+            wait(device)
+
+        variants = {"graphs": partial(epoch, played), "without": partial(epoch, plain)}
+        times = take_turns(variants, scale.turns, warmup=1)
+    good = played.graph.usable and played.graph.replays > 0
+    good &= same(played.model.state_dict(), plain.model.state_dict())
+    step = 1000 * median(times.wall["graphs"]) / scale.steps
+    what = f"batch {batch}, fp32, bit-equal after {scale.turns + 1} epochs; seconds with / without"
+    figure = f"{step:.2f} ms a step, {played.graph.replays} replays of {played.graph.recordings} graphs"
+    return [("graphs", what, figure, str(ratio(times.wall, "graphs", "without")), "ok" if good else "FAILED")]
+
+
+def arithmetic(device: torch.device, scale: Scale, root: str | None, threads: int) -> list[Row]:
+    """Share of a step's time on the device that convolutions and matrix products take, of steps as they are."""
+    rows: list[Row] = []
+    kinds = [ProfilerActivity.CUDA] if device.type == "cuda" else []
+    for batch in scale.batches:
+        with exact(threads, "fp32"):
+            trainer = warm_trainer(batch, "fp32", device, scale, root, "cuda_graphs=false")
+            trainer.train_epoch(1)
+            with profile(activities=[ProfilerActivity.CPU, *kinds]) as profiler:
+                trainer.train_epoch(1)
+                wait(device)
+        which = "self_device_time_total" if kinds else "self_cpu_time_total"
+        spent = {event.key: float(getattr(event, which)) for event in profiler.key_averages()}
+        operations = {key: us for key, us in spent.items() if key.startswith("aten::")}
+        share = sum(us for key, us in operations.items() if ARITHMETIC.search(key)) / sum(operations.values())
+        what = f"batch {batch}, fp32, convolutions and matrix products in the time of all kernels"
+        rows.append(("arithmetic", what, f"{100 * share:.0f} %", "", ""))
+    return rows
+
+
 def determinism(device: torch.device, scale: Scale, root: str | None, threads: int) -> list[Row]:
     """Seconds with torch.use_deterministic_algorithms over seconds without."""
     batch = scale.batches[0]
-    trainer = warm_trainer(batch, "fp32", device, scale, root)
+    # As they are: a graph would go on as it was recorded.
+    trainer = warm_trainer(batch, "fp32", device, scale, root, "cuda_graphs=false")
 
     def epoch(deterministic: bool) -> None:
         torch.use_deterministic_algorithms(deterministic)
@@ -113,7 +164,7 @@ def epochs(device: torch.device, scale: Scale, root: str | None, threads: int) -
             whole = median(seconds) * steps / scale.steps
             figure = "" if name == "fp32" else str(ratio(times.wall, name, "fp32"))
             what = f"batch {batch}, {name}, {steps} steps (from {scale.steps} timed), / fp32"
-            rows.append(("epoch", what, f"{whole:.1f} s", figure, ""))
+            rows.append(("epoch", what, f"{whole:.2f} s; {EPOCHS} of them {EPOCHS * whole:.0f} s", figure, ""))
     return rows
 
 
@@ -133,12 +184,17 @@ def packing(device: torch.device, scale: Scale) -> list[Row]:
         (
             "packing",
             f"batch {scale.batches[0]}, {name} processes with {threads} threads each, / one",
-            f"{median(rates[name]):.1f} steps/s",
+            f"{median(rates[name]):.1f} steps/s, {per_hour(median(rates[name]), scale.batches[0]):.1f} runs/h",
             "" if name == one else str(ratio(rates, name, one)),
             "",
         )
         for name in rates
     ]
+
+
+def per_hour(steps_per_second: float, batch: int) -> float:
+    """Runs of CIFAR in an hour, of 160 epochs with nothing frozen or sieved."""
+    return 3600 * steps_per_second / (EPOCHS * -(-CIFAR_EXAMPLES // batch))
 
 
 if __name__ == "__main__":
