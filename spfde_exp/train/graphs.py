@@ -43,7 +43,7 @@ class CudaRecorder:
     def record(self, function: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
         """Record `function`, which must not wait for the device; nothing is computed yet."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # others may be loading data
             outputs = function()
         return graph.replay, outputs
 
@@ -68,24 +68,27 @@ class StepGraph:
         Args:
             step: trains on images and classes; returns the mean loss and whether each prediction was right.
             tensors: everything that a step reads or changes besides, where it lies now.
-            parameters: what has gradients, which are read between epochs; the last of them always has one.
+            parameters: what has gradients, which are read between epochs.
         """
         self.step, self.tensors, self.parameters, self.recorder = step, tensors, list(parameters), recorder
         self.replays = self.recordings = 0
         self.usable = True
-        self._recorded_for: Hashable = None  # shape of the batch, and addresses
+        self._replay: Callable[[], None] | None = None
+        self._gradients: list[Tensor | None] = []
+        self._stage: Hashable = None
+        self._recorded_for: Hashable = None  # stage, shape of the batch, and addresses
         self._checked = False
 
-    def start_epoch(self) -> None:
-        """What a step reads may lie elsewhere now."""
-        self._checked = False
+    def start_epoch(self, stage: Hashable) -> None:
+        """What a step reads may lie elsewhere now; `stage` tells which of it is trained."""
+        self._stage, self._checked = stage, False
 
     def __call__(self, x: Tensor, y: Tensor) -> Outputs:
         """Train on images `x` and classes `y`."""
         if not self.usable:
             return self.step(x, y)
         if not self._checked:
-            wanted = (x.shape, x.stride(), tuple(tensor.data_ptr() for tensor in self.tensors()))
+            wanted = (self._stage, x.shape, x.stride(), tuple(tensor.data_ptr() for tensor in self.tensors()))
             if wanted != self._recorded_for:
                 return self._record(x, y, wanted)
             self._checked = True
@@ -94,15 +97,19 @@ class StepGraph:
         return self._replayed()
 
     def _replayed(self) -> Outputs:
+        assert self._replay is not None
         self._replay()
         self.replays += 1
-        if self.parameters[-1].grad is not self._gradients[-1]:  # an ordinary step has put other gradients in place
-            for parameter, gradient in zip(self.parameters, self._gradients, strict=True):
+        pairs = list(zip(self.parameters, self._gradients, strict=True))
+        if any(parameter.grad is not gradient for parameter, gradient in pairs):  # an ordinary step has left its own
+            for parameter, gradient in pairs:
                 parameter.grad = gradient
         return self._loss.clone(), self._right.clone()
 
     def _record(self, x: Tensor, y: Tensor, wanted: Hashable) -> Outputs:
         """Train on `x` and `y` both ways; go on with the recorded one if it does the same."""
+        self._gradients.clear()
+        self._replay = None  # frees the memory of the graph before
         tensors = list(self.tensors())
         before = [tensor.clone() for tensor in tensors]
         outputs = self.recorder.warm(lambda: self.step(x, y))

@@ -145,7 +145,7 @@ class Trainer:
         start = time.perf_counter()
         self.forward.prepare(frozen)
         if self.graph:
-            self.graph.start_epoch()
+            self.graph.start_epoch(frozen)
         tally = Tally()
         order = self.batches.epoch(self.sieve.kept, generator(self.config.seed, "data", epoch))
         steps = self.batches.num_batches(examples)
