@@ -21,7 +21,7 @@ from spfde_exp.sparse.layers import prunable_weights
 from spfde_exp.sparse.masks import Masks
 from spfde_exp.sparse.methods import METHODS
 from spfde_exp.sparse.methods.base import Step
-from spfde_exp.train.device import autocast
+from spfde_exp.train.evaluation import evaluate
 from spfde_exp.train.forward import Forward
 from spfde_exp.train.graphs import CudaRecorder, Recorder, StepGraph
 from spfde_exp.train.optim import BlockSGD
@@ -153,11 +153,8 @@ class Trainer:
             for step, (x, y, indices) in enumerate(order):
                 with live if step == measured else nullcontext():
                     if step == measured:
-                        live.hold([list(self.model.parameters()), list(self.model.buffers()), x, y])
-                        live.hold([[p.grad for p in self.model.parameters()], self.masks.state_dict()])
-                        live.hold(self.optimizer.sgd.state_dict()["state"])
+                        live.hold([self._tensors(), [p.grad for p in self.model.parameters()], x, y])
                         live.hold(self.autofreeze.tensors if self.autofreeze else [])
-                        live.hold(list(self.forward.prefix.parameters()) if self.forward.prefix else [])
                     at = self.at(epoch, step, steps)
                     meter.dense_gradients = self.method.needs_dense_gradients(at)
                     fast = self._fast(at, len(y))
@@ -246,9 +243,10 @@ class Trainer:
     def _tensors(self) -> list[Tensor]:
         """Where everything lies that a step reads or changes, but for its batch."""
         momentum = self.optimizer.momentum(self.model).values()
-        prefix = self.forward.prefix.parameters() if self.forward.prefix else ()
         own = [*self.model.parameters(), *self.model.buffers(), *self.masks.kept.values()]
-        return [*own, *momentum, *self.optimizer.rates, *prefix]
+        resting = self.forward.resting
+        copies = [*resting.parameters(), *resting.buffers()] if resting else []
+        return [*own, *momentum, *self.optimizer.rates, *copies]
 
     def kept(self) -> dict[str, int]:
         """Weights that each masked layer keeps now."""
@@ -258,20 +256,10 @@ class Trainer:
         weights = sum(self.masks.kept[name].numel() for name in self._active)
         return sum(kept[name] for name in self._active) / weights if weights else 1.0
 
-    @torch.no_grad()
     def evaluate(self, split: str) -> dict[str, float]:
         """Mean loss and accuracy in percent on ``test`` or ``val``, in evaluation mode."""
-        self.model.eval()
-        loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
-        right = torch.zeros((), dtype=torch.int64, device=self.device)
-        seen = 0
-        for x, y in self.batches.evaluation(split):
-            with autocast(self.device, self.config.precision):
-                logits = self.model(x)
-            loss_sum += F.cross_entropy(logits.float(), y, reduction="sum")
-            right += (logits.argmax(1) == y).sum()
-            seen += len(y)
-        return {f"{split}_loss": float(loss_sum) / seen, f"{split}_acc": 100 * int(right) / seen}
+        loss, accuracy = evaluate(self.model, self.batches.evaluation(split), self.config.precision)
+        return {f"{split}_loss": loss, f"{split}_acc": accuracy}
 
     # -- checkpoints
 
