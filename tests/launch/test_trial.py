@@ -83,12 +83,12 @@ def test_a_slow_step_ends_the_trial_of_its_size(monkeypatch):
 
 
 def test_the_trial_foretells_a_real_run(tmp_path):
-    """Roughly: the machine that runs the tests may be busy with others."""
+    """Roughly, in CPU time: the machine that runs the tests may be busy with others."""
     from spfde_exp.run import train
-    from spfde_exp.store import RunFolder
 
     config = compose(["epochs=4", "freeze=none", "logger=none", f"runs_dir={tmp_path}", "threads=1"])
+    start = time.process_time()
     train(config)
-    took = (RunFolder.of(config).summary() or {})["train_time_s"]
+    took = time.process_time() - start
     expected = trial_pace(config, 1) * make_plan(config).prediction()["train_flops_simulated"]
     assert took / 3 < expected < took * 3
