@@ -21,6 +21,7 @@ from _workload import common_options, images, machine, resting, settings, traine
 
 from spfde_exp.cost.flops import epoch_flops
 from spfde_exp.train.device import exact
+from spfde_exp.train.trainer import WATCHED
 
 
 class Point(NamedTuple):
@@ -86,7 +87,7 @@ def epoch(arguments: argparse.Namespace, length: int, device: torch.device) -> P
 
 def growth(name: str, points: dict[str, Point], turns: int, device: torch.device) -> Iterator[tuple[str, ...]]:
     """Lines of a series."""
-    times = take_shuffled({value: point.run for value, point in points.items()}, turns)
+    times = take_shuffled({value: point.run for value, point in points.items()}, turns, warmup=WATCHED + 1)
     for before, after in pairwise(points):
         flops = f"{points[after].flops / points[before].flops:.3f}"
         for clock, seconds in clocks(times, device.type).items():

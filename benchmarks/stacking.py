@@ -7,6 +7,8 @@ streams     the product's step, all runs in one process; on a GPU each has a str
 vmap        one step of all models stacked: torch.func.stack_module_state and torch.vmap
 grouped     the same, with the models' channels side by side in grouped convolutions
 
+On a GPU the product's steps are played from CUDA graphs, which stacked ones are not.
+
 Steps are forward, backward, masks at 90 % and SGD on ready batches. Figures are steps of all runs together in a second.
 K runs in one process have as many threads as K processes have. First, stacked models are trained against separate ones,
 in float64 for a few steps; the exit status is 1 if they differ.

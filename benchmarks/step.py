@@ -9,6 +9,8 @@ masked       what `Trainer.train_epoch` does per step at 90 % sparsity: also mas
              group per block, deterministic kernels, FLOP hooks, losses and right predictions gathered
 sieve        the same with `Sieve.observe` in each step; a run has it once per epoch, over all of its examples
 
+On a GPU the product's steps are played from CUDA graphs, and the hand-written ones are not.
+
 Model, batches, memory layout and optimiser settings are equal; making the batch is left out of all of them.
 """
 
@@ -22,6 +24,7 @@ from _steps import Bare, Batch, Product, batches_of
 from _workload import common_options, images, machine, settings, trainer_for, wait
 
 from spfde_exp.train.device import exact
+from spfde_exp.train.trainer import WATCHED
 
 # of, to, and the most that the ratio may be; None has no target
 PAIRS = (("masked", "bare", 1.03), ("sieve", "bare", 1.035), ("sieve", "masked", 1.01), ("masked", "bare, exact", None))
@@ -68,7 +71,7 @@ def measure(arguments: argparse.Namespace, device: torch.device) -> Turns:
         turn[name] += 1
         wait(device)
 
-    return take_turns({name: partial(one, name) for name in steps}, arguments.pairs)
+    return take_turns({name: partial(one, name) for name in steps}, arguments.pairs, warmup=WATCHED + 1)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ NOTES = {
     "dense": "No weight is masked: the exported model gains what folding batch norm gains.",
     "cut": "Channels that nobody reads and filters that give a constant are cut out: the exported model computes less.",
     "masks": (
-        "Masks are zeros in dense tensors here, and dense kernels do not skip zeros: the exported weights take fewer "
+        "Masks are zeros in dense tensors here, and dense kernels do not skip zeros: the exported weights take {bytes} "
         "bytes on disk, and the exported model gains no time beyond that of folding batch norm."
     ),
 }
@@ -71,7 +71,9 @@ def _note(report: dict[str, Any], trouble: str) -> str:
     if report["scheme"] == "dense" or report["scheme"] in SHRINKING:
         return NOTES["dense" if report["scheme"] == "dense" else "cut"]
     cut = report["flops"]["exported"] < report["flops"]["dense"]
-    return NOTES["masks"] + cut * " A few channels happen to be dead as a whole, and are cut out."
+    fewer = report["sizes"][WEIGHTS]["bytes"] < report["sizes"]["dense"]["bytes"]
+    note = NOTES["masks"].format(bytes="fewer" if fewer else "no fewer")
+    return note + cut * " A few channels happen to be dead as a whole, and are cut out."
 
 
 def _finished(folder: RunFolder) -> Config:
@@ -116,8 +118,10 @@ def _load(folder: RunFolder, config: Config) -> "tuple[BlockModel, dict[str, Any
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
-        return model, state["masks"]
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        return model, dict(state["masks"])
+    except (
+        OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, pickle.UnpicklingError, zipfile.BadZipFile,
+    ) as error:  # fmt: skip
         told = " ".join(str(error).split())[:200]
         raise UserError(f"{path} does not fit this run's model, or is damaged ({told}); {again}") from error
 
@@ -138,12 +142,15 @@ def show(report: dict[str, Any], out: Path) -> None:
         row = [name, *([f"{stored['parameters']:,}", size(stored["bytes"])] if stored else ["", ""])]
         row.append(f"{flops[name]:.3g}")
         for times in latency["batch"].values():
-            row += [f"{times['median_ms'][name]:.2f} ms", f"{times['speedup'][name]:.2f}x"]
+            low, middle, high = times["speedup"][name]
+            faster = "" if name == "dense" else f"{middle:.2f}x [{low:.2f}, {high:.2f}]"
+            row += [f"{times['median_ms'][name]:.2f} ms", faster]
         rows.append(row)
     rows.append([WEIGHTS, f"{sizes[WEIGHTS]['parameters']:,}", size(sizes[WEIGHTS]["bytes"]), *[""] * 5])
     batches = [text for batch in latency["batch"] for text in (f"batch of {batch}", "faster")]
+    accuracy = f", test accuracy {report['test_acc']:.2f} %" if "test_acc" in report else ""
     print_table(
-        f"run {report['signature']}, test accuracy {report['test_acc']:.2f} %",
+        f"run {report['signature']}{accuracy}",
         ["network", "parameters", "bytes", "FLOPs", *batches],
         rows,
         words=1,

@@ -25,7 +25,7 @@ from spfde_exp.store import AlreadyDone, RunFolder, objective
 from spfde_exp.track.console import Progress
 from spfde_exp.track.wandb_sink import WandbSink
 from spfde_exp.train.checkpoint import load_checkpoint, save, save_checkpoint
-from spfde_exp.train.device import choose_device, choose_threads, exact
+from spfde_exp.train.device import check_compiler, choose_device, choose_threads, exact
 from spfde_exp.train.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -72,6 +72,10 @@ def train(config: Config, overrides: Sequence[str] = (), launched: Mapping[str, 
         log.info("run %s is done: test accuracy %.2f %%", folder.signature, summary["test_acc"])
         return objective(summary)
     device, threads = choose_device(config.device), choose_threads(config.threads)
+    if config.compile:
+        check_compiler(device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # what asks for the current device gets this one
     logger = config.logger
     group = logger.group or (",".join(config.sweep) if config.sweep else None)
     tags = dict.fromkeys([*logger.tags, *(config.sweep or [])])

@@ -51,6 +51,7 @@ def _saved(model: nn.Module, example_shape: Sequence[int], examples: int, frozen
             model.train()
             model(torch.zeros(examples, *example_shape, device=device), frozen=frozen).logsumexp(1).sum()
     finally:
+        held.clear()  # the hooks hold it, and what it holds leads to them: Python could not collect that
         for buffer, before in zip(model.buffers(), buffers, strict=True):
             buffer.copy_(before)
     return sum(sizes.values())

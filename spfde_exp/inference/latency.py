@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Mapping
-from statistics import median
+from statistics import quantiles
 
 import torch
 from torch import nn
 
-WARM_UP, TURNS = 3, 15
+WARM_UP, TURNS = 3, 100
 SECONDS = 3.0  # for all turns of one batch size; turns are fewer where they take longer
 LEAST = 3
 
@@ -35,6 +35,6 @@ def latencies(networks: Mapping[str, nn.Module], image: tuple[int, int, int], ba
     return answer
 
 
-def speedup(turns: Mapping[str, list[float]], name: str, over: str) -> float:
-    """How many times faster `name` is than `over`: the median of the turns' ratios."""
-    return median(slow / fast for slow, fast in zip(turns[over], turns[name], strict=True))
+def speedup(turns: Mapping[str, list[float]], name: str, over: str) -> list[float]:
+    """How many times faster `name` is than `over`: lower quartile, median and upper quartile of the turns' ratios."""
+    return quantiles([slow / fast for slow, fast in zip(turns[over], turns[name], strict=True)], n=4)

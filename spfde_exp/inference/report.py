@@ -56,6 +56,7 @@ def exported(config: Config, model: BlockModel, masks: Mapping[str, Tensor]) -> 
     names = {f"{name}.weight" for name in masks}
     state = made.network.state_dict() if shrinks else compact(dense_state, names, config.sparsity.block)
     weights = file_content(state)
+    sparse = any(value.layout != torch.strided for value in state.values())
     parameters = [name for name, _ in (made.network if shrinks else model).named_parameters()]
     sizes = {
         "dense": {"parameters": _parameters(model), "bytes": len(file_content(dense_state))},
@@ -70,7 +71,7 @@ def exported(config: Config, model: BlockModel, masks: Mapping[str, Tensor]) -> 
         "classes": spec.classes,
         "scheme": scheme if masks else "dense",
         "sparsity": _sparsity(masks),
-        "weights": "shrunk" if shrinks else "sparse" if masks else "dense",
+        "weights": "shrunk" if shrinks else "sparse" if sparse else "dense",
         "sizes": sizes,
         "flops": _flops(model, made, masks, spec.shape),
         "difference": made.difference,
@@ -114,6 +115,6 @@ def _latency(model: BlockModel, made: Program, image: Image) -> dict[str, Any]:
         batches[str(batch)] = {
             "turns": len(turns["dense"]),
             "median_ms": {name: median(times) for name, times in turns.items()},
-            "speedup": {name: speedup(turns, name, over="dense") for name in networks},
+            "speedup": {name: speedup(turns, name, over="dense") for name in networks},  # quartiles
         }
     return {"device": cpu_name(), "threads": torch.get_num_threads(), "batch": batches}

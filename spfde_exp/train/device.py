@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -25,6 +26,16 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= available:
         raise UserError(f"device={name} is not there: this machine has {available} usable GPUs; use device=cpu")
     return device
+
+
+def check_compiler(device: torch.device) -> None:
+    """Whether torch.compile has what it needs.
+
+    Raises:
+        UserError: on a CPU, there is no C++ compiler.
+    """
+    if device.type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
+        raise UserError("compile=true needs a C++ compiler on a CPU: install g++, name another in CXX, or leave it out")
 
 
 def choose_threads(value: int | str) -> int:

@@ -27,25 +27,49 @@ class Recorder(Protocol):
     def record(self, function: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
         """What plays `function` again, and the tensors into which that writes its outputs."""
 
+    def random_state(self) -> Tensor:
+        """State of the generator from which steps draw."""
+
+    def set_random_state(self, state: Tensor) -> None:
+        """Go back to a state that `random_state` gave."""
+
 
 class CudaRecorder:
-    """Records CUDA graphs."""
+    """Records CUDA graphs on one device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.stream = torch.cuda.Stream(device)
+        self._graph: torch.cuda.CUDAGraph | None = None
 
     def warm(self, function: Callable[[], Outputs]) -> Outputs:
         """Run `function` on a stream of its own, as PyTorch asks for before autograd is recorded."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            outputs = function()
-        torch.cuda.current_stream().wait_stream(stream)
+        with torch.cuda.device(self.device):
+            self.stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self.stream):
+                outputs = function()
+            torch.cuda.current_stream().wait_stream(self.stream)
         return outputs
 
     def record(self, function: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
         """Record `function`, which must not wait for the device; nothing is computed yet."""
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # others may be loading data
+        # Kept also if recording fails: PyTorch's allocator goes on referring to it.
+        graph = self._graph = torch.cuda.CUDAGraph()
+        with (
+            torch.cuda.device(self.device),
+            torch.cuda.stream(torch.cuda.current_stream(self.device)),
+            torch.cuda.graph(graph, capture_error_mode="thread_local"),  # other threads may be loading data
+        ):
             outputs = function()
         return graph.replay, outputs
+
+    def random_state(self) -> Tensor:
+        """State of the device's generator."""
+        return torch.cuda.get_rng_state(self.device)
+
+    def set_random_state(self, state: Tensor) -> None:
+        """Go back to a state that `random_state` gave."""
+        torch.cuda.set_rng_state(state, self.device)
 
 
 class StepGraph:
@@ -74,6 +98,7 @@ class StepGraph:
         self.replays = self.recordings = 0
         self.usable = True
         self._replay: Callable[[], None] | None = None
+        self._outputs: Outputs | None = None
         self._gradients: list[Tensor | None] = []
         self._stage: Hashable = None
         self._recorded_for: Hashable = None  # stage, shape of the batch, and addresses
@@ -97,30 +122,34 @@ class StepGraph:
         return self._replayed()
 
     def _replayed(self) -> Outputs:
-        assert self._replay is not None
+        assert self._replay is not None and self._outputs is not None
         self._replay()
         self.replays += 1
         pairs = list(zip(self.parameters, self._gradients, strict=True))
         if any(parameter.grad is not gradient for parameter, gradient in pairs):  # an ordinary step has left its own
             for parameter, gradient in pairs:
                 parameter.grad = gradient
-        return self._loss.clone(), self._right.clone()
+        loss, right = self._outputs
+        return loss.clone(), right.clone()
 
     def _record(self, x: Tensor, y: Tensor, wanted: Hashable) -> Outputs:
         """Train on `x` and `y` both ways; go on with the recorded one if it does the same."""
-        self._gradients.clear()
-        self._replay = None  # frees the memory of the graph before
+        # The graph before goes first: its memory is free then, and what is recorded now cannot refer to it.
+        self._gradients, self._replay, self._outputs = [], None, None
         tensors = list(self.tensors())
-        before = [tensor.clone() for tensor in tensors]
+        before, draws = [tensor.clone() for tensor in tensors], self.recorder.random_state()
         outputs = self.recorder.warm(lambda: self.step(x, y))
         gradients = [parameter.grad for parameter in self.parameters]
-        after = [tensor.clone() for tensor in tensors]
+        after, drawn = [tensor.clone() for tensor in tensors], self.recorder.random_state()
         _restore(tensors, before)
+        self.recorder.set_random_state(draws)
         self._x, self._y, self._recorded_for = x.clone(), y.clone(), None
         why = "the recorded step gives other numbers"
         try:
-            self._replay, (self._loss, self._right) = self.recorder.record(lambda: self.step(self._x, self._y))
+            self._replay, self._outputs = self.recorder.record(lambda: self.step(self._x, self._y))
             self._gradients = [parameter.grad for parameter in self.parameters]
+            _restore(tensors, before)  # if recording has changed them, it has recorded nothing
+            self.recorder.set_random_state(draws)
             replayed = self._replayed()
             if all(map(torch.equal, [*tensors, *replayed], [*after, *outputs])):
                 self._recorded_for, self._checked = wanted, True
@@ -129,8 +158,9 @@ class StepGraph:
         except RuntimeError as error:
             why = " ".join(str(error).split())[:300]
         log.warning("no CUDA graphs, which makes steps slower: %s", why)
-        self.usable = False
+        self.usable, self._replay = False, None
         _restore(tensors, after)
+        self.recorder.set_random_state(drawn)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         return outputs

@@ -68,9 +68,8 @@ class Trainer:
             config.freeze,
             image=self.batches.shape if config.sparsity.scheme in ("channel", "filter") else None,
         )
-        if recorder is None and config.cuda_graphs and device.type == "cuda":
-            recorder = CudaRecorder()
-        self.optimizer = BlockSGD(self.model, self.blocks, config.optim, on_device=recorder is not None)
+        on_device = device.type == "cuda" or recorder is not None  # also without graphs: the same bits
+        self.optimizer = BlockSGD(self.model, self.blocks, config.optim, on_device)
         method, sparsity = METHODS[config.method.name], config.sparsity
         self.masks = Masks(
             prunable_weights(self.model, sparsity.prunable) if method.sparse else {},
@@ -86,9 +85,7 @@ class Trainer:
         self.steps = self.setup_flops = 0
         self.sieve = make_sieve(config.sieve, plan.sieve, generator(config.seed, "sieve"), device)
         self.autofreeze = self._autofreeze()
-        # What looks into each step could not look into one that is only played again.
-        watched = self.autofreeze is not None or config.hooks.gradient_norms
-        self.graph = self._step_graph(recorder) if recorder and not watched else None
+        self.graph = self._step_graph(recorder)
         self._block_of = {layer.name: layer.block for layer in plan.layers}
         self._active: list[str] = []  # masked layers that are not frozen in this epoch
 
@@ -199,7 +196,10 @@ class Trainer:
         The first steps of an epoch show the meters what runs, and odd batches are not worth a kernel of their own.
         """
         full = at.index >= WATCHED and examples == self.config.optim.batch_size
-        return full and (self.method.repeats(at) if self.graph else self.config.compile)
+        return full and (self.config.compile or self._played(at))
+
+    def _played(self, at: Step) -> bool:
+        return self.graph is not None and self.method.repeats(at)
 
     def train_step(self, at: Step, x: Tensor, y: Tensor, fast: bool = False) -> tuple[Tensor, Tensor, bool]:
         """Train on one batch; needs `start_epoch`.
@@ -214,7 +214,7 @@ class Trainer:
         """
         self.steps += 1
         self.forward.compiled = fast and self.config.compile
-        if fast and self.graph:
+        if fast and self.graph and self._played(at):
             return *self.graph(x, y), False
         loss, right = self._backward(x, y)
         if not self.method.gradients(at, self._active):
@@ -230,8 +230,18 @@ class Trainer:
         loss.backward()
         return loss.detach(), logits.detach().argmax(1) == y
 
-    def _step_graph(self, recorder: Recorder) -> StepGraph:
-        """Graphs of the steps of which `Method.repeats` holds: those that do nothing but train."""
+    def _step_graph(self, recorder: Recorder | None) -> StepGraph | None:
+        """Graphs of the steps of which `Method.repeats` holds: those that do nothing but train.
+
+        None where there can be none: what looks into each step could not look into one that is only played again, and
+        a user's own model may compute what depends on more than tensors.
+        """
+        if self.autofreeze or self.config.hooks.gradient_norms or not self.model.chained:
+            return None
+        if recorder is None:
+            if not self.config.cuda_graphs or self.device.type != "cuda":
+                return None
+            recorder = CudaRecorder(self.device)
 
         def step(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
             outputs = self._backward(x, y)

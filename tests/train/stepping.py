@@ -36,6 +36,12 @@ class Tracer:
     def warm(self, function: Callable[[], Outputs]) -> Outputs:
         return function()
 
+    def random_state(self) -> Tensor:
+        return torch.get_rng_state()
+
+    def set_random_state(self, state: Tensor) -> None:
+        torch.set_rng_state(state)
+
     def record(self, function: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
         assert self.trainer is not None and self.trainer.graph is not None
         tensors, parameters = self.trainer.graph.tensors(), self.trainer.graph.parameters

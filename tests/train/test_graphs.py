@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from spfde_exp.train.device import exact
-from spfde_exp.train.graphs import CudaRecorder, Outputs
+from spfde_exp.train.graphs import Outputs
 from spfde_exp.train.trainer import Trainer
 
 from .stepping import Tracer, traced, trainer_of
@@ -108,6 +108,17 @@ def test_a_recording_that_would_be_wrong_is_not_used(caplog: pytest.LogCaptureFi
     compare(forgetful.trainer, ordinary(*overrides), caplog, "the recorded step gives other numbers")
 
 
+def test_a_step_that_is_computed_in_place_of_recorded_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
+    """As on a GPU that is not the current device: recording computes, and replaying does nothing."""
+
+    class Empty(Tracer):
+        def record(self, function: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
+            return lambda: None, function()
+
+    overrides = (*RUN, "freeze=0.15", "sieve=none")
+    compare(trainer_of(*overrides, recorder=Empty()), ordinary(*overrides), caplog, "gives other numbers")
+
+
 def test_what_cannot_be_recorded_is_run(caplog: pytest.LogCaptureFixture) -> None:
     class Refusing(Tracer):
         def record(self, function: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
@@ -167,9 +178,9 @@ def test_going_on_from_a_checkpoint() -> None:
 def test_cuda_graphs_are_bit_equal() -> None:
     overrides = (*RUN, "freeze=0.2", "sieve=0.2")
     with exact(1, "fp32"):
-        played = trainer_of(*overrides, recorder=CudaRecorder(), device="cuda")
-        plain = trainer_of(*overrides, recorder=CudaRecorder(), device="cuda")
-        plain.graph = None
+        played = trainer_of(*overrides, device="cuda")
+        plain = trainer_of(*overrides, "cuda_graphs=false", device="cuda")
+        assert plain.graph is None
         for epoch in range(10):
             for trainer in (played, plain):
                 trainer.start_epoch(epoch)
