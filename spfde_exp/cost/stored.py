@@ -36,22 +36,21 @@ def _saved(model: nn.Module, example_shape: Sequence[int], examples: int, frozen
     sizes: dict[int, int] = {}
     held: list[torch.Tensor] = []  # a freed address would be counted twice when it is used again
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
+    def keep(tensor: torch.Tensor) -> None:  # nothing: a node that keeps its own output is a cycle nobody collects
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             sizes[storage.data_ptr()] = storage.nbytes()
             held.append(tensor)
-        return tensor
 
     buffers = [buffer.clone() for buffer in model.buffers()]
     device = next(model.parameters()).device
-    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda nothing: nothing)
     try:
         with torch.random.fork_rng(devices=[]), modes_kept(model), hooks:
             model.train()
             model(torch.zeros(examples, *example_shape, device=device), frozen=frozen).logsumexp(1).sum()
     finally:
-        held.clear()  # the hooks hold it, and what it holds leads to them: Python could not collect that
+        held.clear()  # for the same reason: its tensors lead to their nodes, which hold `keep`
         for buffer, before in zip(model.buffers(), buffers, strict=True):
             buffer.copy_(before)
     return sum(sizes.values())

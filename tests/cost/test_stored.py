@@ -1,6 +1,8 @@
 """The peak of a step as PyTorch executes it: predicted without running a step, and measured."""
 
+import gc
 import itertools
+import weakref
 
 import pytest
 import torch
@@ -39,6 +41,18 @@ def test_measuring_leaves_the_model_as_it_was():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not any(module.training for module in model.modules())
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_measuring_holds_nothing_afterwards():
+    """A sweep plans many models; autograd's nodes are not seen by Python's garbage collector."""
+    model = build_model(compose())
+    gone = weakref.ref(model.get_submodule("stem"))
+    saved_bytes(model, (1, 8, 8))
+    parameters = [weakref.ref(parameter.untyped_storage()) for parameter in model.parameters()]
+    del model
+    gc.collect()
+    assert gone() is None
+    assert not any(storage() is not None for storage in parameters)
 
 
 def test_frozen_blocks_keep_less():

@@ -1,10 +1,12 @@
 """Deterministic kernels, or an error that says what has none."""
 
+import sys
+
 import pytest
 import torch
 
 from spfde_exp.errors import UserError
-from spfde_exp.train.device import exact
+from spfde_exp.train.device import check_compiler, exact
 
 
 def test_what_has_no_deterministic_kernel_is_named_in_one_line() -> None:
@@ -26,3 +28,11 @@ def test_a_batch_of_one_is_told_in_one_line() -> None:
 def test_other_errors_stay() -> None:
     with pytest.raises(RuntimeError, match="must match"), exact(1, "fp32"):
         torch.zeros(2) + torch.zeros(3)
+
+
+def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "/nowhere/g++")
+    with pytest.raises(UserError, match="compile=true needs a C"):
+        check_compiler(torch.device("cpu"))
+    monkeypatch.setenv("CXX", sys.executable)  # any program that is there
+    check_compiler(torch.device("cpu"))
