@@ -5,8 +5,9 @@ python benchmarks/stages.py [--only freeze|sieve] [--turns 8] [--images 3200] [-
 
 freeze  the plan of each target of Table A11 tells how many epochs have how many frozen blocks. One turn times an
         epoch of every such depth; the depths are weighted by their epochs.
-sieve   one turn times an epoch with each part of Table A12 left out, `Sieve.observe` included, and the exchange of
-        examples by itself, which is added as often as a run has one.
+sieve   one turn trains an epoch with each part of Table A12 left out side by side, two steps of one, then of the next,
+        `Sieve.observe` included; a step counts as the median over the epoch, the beginning and the end of the epoch as
+        they were. The exchange of examples is timed by itself, and added as often as a run has one.
 
 Epochs are the product's own `Trainer.train_epoch` at 90 % sparsity, on a class-balanced subset, in another order in
 each turn. Left out is what a run does in the epochs that freeze anew: fold the blocks (0.05 s on a CPU), on a GPU
@@ -16,22 +17,25 @@ is made of what it prints. Images that make no multiple of 20 batches let roundi
 """
 
 import argparse
+import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
-from _paired import at_least, clocks, interval, print_table, ratio, take_shuffled
+from _lockstep import epochs_of, lockstep
+from _paired import Turns, at_least, clocks, interval, print_table, ratio, take_shuffled, take_turns
+from _steps import batches_of
 from _workload import common_options, images, machine, plan_of, resting, settings, trainer_for, wait
 
 from analysis.papers import printed_values
 from spfde_exp.cost.flops import epoch_flops
-from spfde_exp.run_plan import RunPlan
 from spfde_exp.train.device import exact
 from spfde_exp.train.rng import generator
 from spfde_exp.train.trainer import Trainer
 
 FREEZE_LEAST = 1.0
+STEPS, FEWEST = 2, 8  # in a slice, and in an epoch of which a quarter may go
 SIEVE_LEAST = {0.1: 0.93, 0.15: 0.93, 0.2: 0.97, 0.25: 0.97}
 HEADING = ("FLOPs reduction asked", "clock", "FLOPs saved %", "time saved % [95 %]", "saved / FLOPs [95 %]",
            "paper's", "target")  # fmt: skip
@@ -47,6 +51,8 @@ def main() -> None:
     parser.add_argument("--freeze-images", type=int, help="the same for freezing; default 640, on a GPU as --images")
     parser.add_argument("--only", choices=("freeze", "sieve"), help="one of the two tables")
     arguments = parser.parse_args()
+    if arguments.images < FEWEST * arguments.batch:
+        parser.error(f"--images {arguments.images} is less than {FEWEST} batches of {arguments.batch}; give more")
     with exact(arguments.threads, "fp32"):
         if arguments.only != "sieve":
             freezing(arguments, torch.device(arguments.device))
@@ -94,16 +100,12 @@ def sieving(arguments: argparse.Namespace, device: torch.device) -> None:
     """Table A12."""
     data = images(arguments.images, arguments.data)
     papers = printed("A12", "sieve.ratio")
-    variants = {"0": resting(settings(arguments, "sieve=none"), data, device)}
-    plans: dict[str, RunPlan] = {}
-    for removed in papers:
-        overrides = settings(arguments, f"sieve={removed}")
-        trainer = trainer_for(overrides, data, device)
-        plans[removed] = trainer.plan
-        variants[removed] = resting(overrides, data, device)
-        variants[exchange(removed)] = partial(update, trainer)
+    trainers = {
+        removed: trainer_for(settings(arguments, f"sieve={removed}"), data, device) for removed in ("0", *papers)
+    }
+    plans = {removed: trainers[removed].plan for removed in papers}
     title = f"Table A12, {len(data.train_y)} images, {size(arguments)}; {machine(device)}"
-    times = clocks(take_shuffled(variants, arguments.turns), device.type)
+    times = clocks(side_by_side(trainers, arguments.turns), device.type)
     rows: list[tuple[str, ...]] = [HEADING]
     for removed, plan in plans.items():
         stages = {removed: 1.0, exchange(removed): len(plan.sieve_updates()) / plan.epochs}
@@ -111,6 +113,27 @@ def sieving(arguments: argparse.Namespace, device: torch.device) -> None:
             saved, share = saved_time(seconds, stages), plan.sieve.reduction([1.0] * plan.epochs)
             rows.append(row(removed, clock, share, saved, papers[removed], SIEVE_LEAST[float(removed)]))
     print_table(title, rows)
+
+
+def side_by_side(trainers: Mapping[str, Trainer], turns: int) -> Turns:
+    """Seconds of an epoch of each trainer, and of its exchange of examples, by turns."""
+    for trainer in trainers.values():
+        for epoch in (0, 1):
+            trainer.start_epoch(epoch)
+        trainer.forward.prepare(0)
+        for batch in batches_of(trainer)[:3]:
+            trainer.train_step(trainer.at(1, 0, 1), *batch[:2])
+    times = Turns({}, {})
+    for turn in range(turns):
+        names = random.Random(turn).sample(list(trainers), len(trainers))
+        order = {name: trainers[name] for name in names}
+        both = lockstep(order, 2, STEPS)
+        exchanges = take_turns({exchange(name): partial(update, trainer) for name, trainer in order.items()}, 1, 0)
+        for kept, slices, exchanged in zip(times, both, exchanges, strict=True):
+            for name, seconds in epochs_of(slices, "0").items():
+                kept.setdefault(name, []).append(seconds)
+                kept.setdefault(exchange(name), []).extend(exchanged[exchange(name)])
+    return times
 
 
 def exchange(removed: str) -> str:
