@@ -6,8 +6,8 @@ python benchmarks/stages.py [--only freeze|sieve] [--turns 8] [--images 3200] [-
 freeze  the plan of each target of Table A11 tells how many epochs have how many frozen blocks. One turn times an
         epoch of every such depth; the depths are weighted by their epochs.
 sieve   one turn trains an epoch of one network with each part of Table A12 left out, two steps of one, then of the
-        next, `Sieve.observe` included; a step counts as the median over the epoch, beginning and end of the epoch as they
-        were. The exchange of examples is timed by itself, and added as often as a run has one.
+        next, `Sieve.observe` included; a step counts as the median over the epoch, and what begins and ends the epoch
+        as it was. The exchange of examples is timed by itself, and added as often as a run has one.
 
 Epochs are the product's own `Trainer.train_epoch` at 90 % sparsity, on a class-balanced subset, in another order in
 each turn. Left out is what a run does in the epochs that freeze anew: fold the blocks (0.05 s on a CPU), on a GPU
