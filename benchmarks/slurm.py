@@ -26,7 +26,7 @@ from spfde_exp.store import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 FULL = ("seed=range(0,40)", "epochs=20")
-TINY = ("seed=range(0,10)", "debug=tiny", "epochs=24")
+TINY = ("seed=range(0,10)", "debug=tiny", "epochs=48")
 WAIT_S = 180.0
 TIMED = ("epoch_time_s", "eval_time_s", "epoch_time_mean_s", "train_time_s")  # differ from run to run
 
