@@ -89,7 +89,7 @@ def test_each_disturbance_is_told_in_the_status_of_the_run(storm: Any) -> None:
 def test_after_one_more_submission_every_run_is_done_once(storm: Any, benchmark: ModuleType) -> None:
     assert storm.exit_status == 0
     assert [run.state() for run in storm.runs()] == ["done"] * 10
-    assert all(benchmark.done_once(run, epochs=24) for run in storm.runs())
+    assert all(benchmark.done_once(run, epochs=48) for run in storm.runs())
 
 
 def test_disturbed_runs_went_on_where_they_were(storm: Any) -> None:
