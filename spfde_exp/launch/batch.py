@@ -24,12 +24,13 @@ from spfde_exp.failure import BAD_INPUT, BY_CANCEL, CANCELLED, CRASH, LOST_NODE,
 from spfde_exp.launch.job import Order
 from spfde_exp.launch.oom import oom_kills
 from spfde_exp.locks import FileLock
-from spfde_exp.slurm_ending import ending
+from spfde_exp.slurm_ending import Ending, ending
 from spfde_exp.slurm_queue import job_state
 from spfde_exp.store import CANCEL, RunFolder
 
 POLL_S = 0.2  # between two looks at the runs
 STOP_S = 15.0  # a run that is asked to stop and does not is killed; Slurm itself waits 30 s, unless told otherwise
+NOTE_S = 3.0  # for Slurm to say why it ends a job, well before it kills
 EARLY_S = 60.0  # Slurm may announce a time limit so much earlier than asked for
 MARK_S = 10.0  # within which a run that was just handed in has this job in its status
 STOPPED = (128 + signal.SIGTERM, -signal.SIGTERM)  # how a run ends that was asked to stop
@@ -210,7 +211,7 @@ class Attempt:
         if not left:
             return
         if signal.SIGUSR2 not in self.signals and job_state(self.job) != "RUNNING":
-            known = ending(submitit.JobEnvironment().paths.stdout)
+            known = self._why()
             log.warning("stopped: %s", known.error if known else "Slurm does not tell why")
             if known is not None and known.failure is not None:
                 for folder in left:
@@ -227,6 +228,13 @@ class Attempt:
         for folder in left:
             _judge(folder, "failed", TIME_LIMIT, error)
         sys.exit(1)
+
+    def _why(self) -> Ending | None:
+        """What Slurm says of the job's end. Its note may come a moment after its signal."""
+        output, end = submitit.JobEnvironment().paths.stdout, time.monotonic() + NOTE_S
+        while (known := ending(output)) is None and time.monotonic() < end:
+            time.sleep(0.1)
+        return known or ending(output, self.job)
 
     def _progress(self) -> bool:
         checkpoints = [self._folder(place).file("checkpoint.pt") for place in range(len(self.orders))]
