@@ -1,13 +1,10 @@
 """What a sparsity scheme does to the seconds of one convolution, measured here (MEST Figure 2)."""
 
-import platform
-import re
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from analysis.paired import Ratio, ratio, take_turns
+from spfde_exp.machine import cpu_name
 
 WIDTH, MAP, BATCH = 64, 16, 64  # channels in and out, and side of the map: MEST Figure 2; MEST's batch (Table G.1)
 SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -57,15 +54,7 @@ def machine() -> str:
     import torch
 
     threads = torch.get_num_threads()
-    return f"{_processor()}, {threads} thread{'s' * (threads > 1)}, PyTorch {torch.__version__}"
-
-
-def _processor() -> str:
-    with suppress(OSError):  # Linux has it there; elsewhere the architecture has to do
-        found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
-        if found:
-            return found[1]
-    return platform.processor() or platform.machine()
+    return f"{cpu_name()}, {threads} thread{'s' * (threads > 1)}, PyTorch {torch.__version__}"
 
 
 def _step(scheme: str | None, sparsity: float) -> Callable[[], None]:

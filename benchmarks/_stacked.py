@@ -1,6 +1,7 @@
 """Several models of one shape trained in one process, by the same kernels."""
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from spfde_exp.train.trainer import Trainer
 
 
-class Together:
+class Together(ABC):
     """One SGD step of K runs at once. The trainers give the models, masks and settings, and stay as they are."""
 
     def __init__(self, trainers: Sequence[Trainer], parameters: dict[str, Tensor], join: Callable[..., Tensor]) -> None:
@@ -30,9 +31,9 @@ class Together:
             foreach=True,
         )
 
+    @abstractmethod
     def losses(self, x: Tensor, y: Tensor) -> Tensor:
         """Mean loss of each model, [K], of images [K, B, C, H, W] and classes [K, B]."""
-        raise NotImplementedError
 
     def __call__(self, batches: Sequence[Batch]) -> None:
         """Train each model on its batch."""

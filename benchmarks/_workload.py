@@ -82,6 +82,11 @@ def settings(arguments: Namespace, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
+def size(arguments: Namespace) -> str:
+    """The network and batch that `common_options` were given, in words."""
+    return f"{arguments.model} width {arguments.width:g}, batch {arguments.batch}"
+
+
 def plan_of(overrides: Sequence[str]) -> RunPlan:
     """What a run with `overrides` on recipe=cifar100 would do."""
     return make_plan(compose(["recipe=cifar100", "logger=none", *overrides]))

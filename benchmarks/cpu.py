@@ -12,8 +12,6 @@ Everything but `threads` has `--threads` threads. A turn of a network is about h
 """
 
 import argparse
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -22,10 +20,11 @@ from typing import NamedTuple
 import torch
 from _paired import clocks, median, print_table, ratio, take_shuffled
 from _steps import Bare, Batch, Product, batches_of
-from _workload import common_options, images, machine, settings, trainer_for
+from _workload import common_options, images, machine, settings, size, trainer_for
 
 from spfde_exp.data import Dataset, load
-from spfde_exp.train.device import exact
+from spfde_exp.machine import usable_cores
+from spfde_exp.train.device import exact, has_compiler
 from spfde_exp.train.trainer import WATCHED
 
 CPU = torch.device("cpu")
@@ -54,27 +53,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     common_options(parser)
     parser.add_argument("--turns", type=int, default=10, help="at least 6")
-    cores = len(os.sched_getaffinity(0))
-    parser.add_argument("--cores", type=int, default=cores, help="threads of `all cores`; default: all there are")
+    parser.add_argument(
+        "--cores", type=int, default=usable_cores(), help="threads of `all cores`; default: all there are"
+    )
     parser.add_argument("--eager", action="store_true", help="leave torch.compile out")
     arguments = parser.parse_args()
     digits = load("digits", ".")
     assert isinstance(digits, Dataset)
-    size = f"{arguments.model} width {arguments.width:g}, batch {arguments.batch}"
-    chosen = Network(size, settings(arguments, "sieve=none"), images(4 * arguments.batch, arguments.data), 1)
+    chosen = Network(size(arguments), settings(arguments, "sieve=none"), images(4 * arguments.batch, arguments.data), 1)
     embedded = ["recipe=digits", "freeze=none", "sieve=none"]
     rows: list[tuple[str, ...]] = [("network", "step", "clock", "median [95 %]", "ms, median", "compiling, s")]
     title = f"{torch.backends.cpu.get_cpu_capability()}; {machine(CPU)}"
     for network in (chosen, Network("the digits network", embedded, digits, 20)):
         rows += compare(network, arguments)
     print_table(title, rows)
-    if not (arguments.eager or can_compile()):
+    if not (arguments.eager or has_compiler()):
         print("no C++ compiler here: compile=true was left out")
-
-
-def can_compile() -> bool:
-    """Whether there is the C++ compiler that torch.compile needs on a CPU."""
-    return shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
 def compare(network: Network, arguments: argparse.Namespace) -> Iterator[tuple[str, ...]]:
@@ -92,7 +86,7 @@ def compare(network: Network, arguments: argparse.Namespace) -> Iterator[tuple[s
     }
     seconds = 0.0
     with exact(arguments.threads, "fp32"):
-        if can_compile() and not arguments.eager:
+        if has_compiler() and not arguments.eager:
             compiled = steps["compiled"] = Product(make([*network.overrides, "compile=true"]))
             for _ in range(WATCHED):
                 compiled(batches[0])

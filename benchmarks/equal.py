@@ -16,7 +16,7 @@ from functools import partial
 
 import torch
 from _paired import print_table, verdict
-from _workload import common_options, images, machine, settings, trainer_for
+from _workload import common_options, images, machine, settings, size, trainer_for
 
 from spfde_exp.data import Dataset
 from spfde_exp.train.device import exact
@@ -52,7 +52,7 @@ def main() -> None:
             wrong |= distance > max(WEIGHTS_MOST, ULPS_MOST * ulp)
             figures = f"{plain.optimizer.lr:.3f}", f"{distance:.1e}", f"{ulp:.1e}", verdict(distance, WEIGHTS_MOST)
             rows.append((f"{depth} of {blocks}", str(epoch), *figures))
-        title = f"{arguments.steps} steps of {arguments.model} width {arguments.width:g}, batch {arguments.batch}"
+        title = f"{arguments.steps} steps of {size(arguments)}"
     print_table(f"{title}; {machine(device)}", rows)
     if wrong:
         sys.exit("the folded path trains another network")

@@ -16,7 +16,7 @@ import torch
 from _paired import clocks, interval, median, print_table, ratio, take_shuffled, verdict
 from _parts import PARTS, Parts
 from _peaks import measured_peak, predicted_peak
-from _workload import common_options, images, machine, resting, settings, trainer_for
+from _workload import common_options, images, machine, plan_of, resting, settings, size, trainer_for
 
 from spfde_exp.cost.flops import epoch_flops
 from spfde_exp.data import Dataset
@@ -38,7 +38,7 @@ def main() -> None:
     steps = arguments.steps or (60 if device.type == "cuda" else 2)
     data = images(steps * arguments.batch, arguments.data)
     with exact(arguments.threads, "fp32"):
-        blocks = len(trainer_for(settings(arguments, "sieve=none"), data, device).blocks)
+        blocks = len(plan_of(settings(arguments, "sieve=none")).freeze.blocks)
         depths = (0, blocks // 3, 2 * blocks // 3, blocks)
         seconds(arguments, data, device, depths)
         parts(arguments, data, device, depths[2])
@@ -48,9 +48,8 @@ def main() -> None:
 def seconds(arguments: argparse.Namespace, data: Dataset, device: torch.device, depths: Sequence[int]) -> None:
     """Epochs of all depths against the unfrozen one."""
     overrides = settings(arguments, "sieve=none")
-    layers = trainer_for(overrides, data, device).plan.layers
-    size = f"{arguments.model} width {arguments.width:g}, batch {arguments.batch}"
-    title = f"an epoch of {len(data.train_y) // arguments.batch} steps of {size}; {machine(device)}"
+    layers = plan_of(overrides).layers
+    title = f"an epoch of {len(data.train_y) // arguments.batch} steps of {size(arguments)}; {machine(device)}"
     times = take_shuffled({str(d): resting(overrides, data, device, d) for d in depths}, arguments.turns)
     rows = [("frozen", "clock", "time / unfrozen [95 %]", "target", "seconds, least", "simulated FLOPs / unfrozen")]
     for depth in depths[1:]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from _paired import clocks, median, print_table, ratio, take_shuffled
 from _steps import Product, batches_of
-from _workload import common_options, images, machine, resting, settings, trainer_for, wait
+from _workload import common_options, images, machine, plan_of, resting, settings, size, trainer_for, wait
 
 from spfde_exp.cost.flops import epoch_flops
 from spfde_exp.train.device import exact
@@ -47,12 +47,11 @@ def main() -> None:
     parser.add_argument("--epochs", default="2,4,8", help="batches in an epoch; on a GPU rather 100,200,400")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    size = f"{arguments.model} width {arguments.width:g}, batch {arguments.batch}"
     rows: list[tuple[str, ...]] = [
         ("what grows", "from", "to", "clock", "time, times [95 %]", "FLOPs, times", "ms, median")
     ]
     with exact(arguments.threads, "fp32"):
-        title = f"growth from {size}; {machine(device)}"
+        title = f"growth from {size(arguments)}; {machine(device)}"
         for name, key, values in (
             ("batch", "batch", [int(v) for v in arguments.batches.split(",")]),
             ("width", "width", [float(v) for v in arguments.widths.split(",")]),
@@ -81,7 +80,7 @@ def step(arguments: argparse.Namespace, device: torch.device) -> Point:
 def epoch(arguments: argparse.Namespace, length: int, device: torch.device) -> Point:
     """An epoch of `length` batches."""
     data, overrides = images(length * arguments.batch, arguments.data), settings(arguments, "sieve=none")
-    layers = trainer_for(overrides, data, device).plan.layers
+    layers = plan_of(overrides).layers
     return Point(resting(overrides, data, device), epoch_flops(layers, {}, 0, length * arguments.batch))
 
 

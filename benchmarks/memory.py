@@ -17,7 +17,7 @@ from functools import partial
 import torch
 from _paired import print_table, verdict
 from _peaks import measured_peak, predicted_peak
-from _workload import common_options, images, machine, plan_of, settings, trainer_for
+from _workload import common_options, images, machine, plan_of, settings, size, trainer_for
 
 from spfde_exp.launch.sweepfile import load_sweep
 from spfde_exp.train.device import exact
@@ -42,7 +42,7 @@ def main() -> None:
         for depth in range(len(trainer.blocks) + 1):
             peaks[str(depth)] = measure(sparse, frozen=depth)
             predicted[str(depth)] = predicted_peak(trainer, depth)
-        title = f"peak of a step, {arguments.model} width {arguments.width:g}, batch {arguments.batch}"
+        title = f"peak of a step, {size(arguments)}"
     rows = [("frozen", "measured, MB", "/ unfrozen", "predicted, MB", "predicted / measured", "target")]
     for name, peak in peaks.items():
         share = predicted[name] / peak

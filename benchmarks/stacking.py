@@ -28,7 +28,7 @@ from _packing import Pool
 from _paired import median, print_table, ratio, take_shuffled, verdict
 from _stacked import Grouped, Vmapped
 from _steps import Batch, Product, batches_of
-from _workload import common_options, images, machine, settings, trainer_for, wait
+from _workload import common_options, images, machine, settings, size, trainer_for, wait
 
 from spfde_exp.train.device import exact
 from spfde_exp.train.trainer import Trainer
@@ -60,8 +60,7 @@ def main() -> None:
         against = "" if way == "processes" else str(ratio(rates, name, f"{number} processes"))
         one = str(ratio(rates, name, f"{runs[0]} processes"))
         rows.append((number, way, f"{median(per_second):.2f}", one, against))
-    size = f"{arguments.model} width {arguments.width:g}, batch {arguments.batch}"
-    print_table(f"training steps of several runs, {size}; {machine(device)}", rows)
+    print_table(f"training steps of several runs, {size(arguments)}; {machine(device)}", rows)
     checks = [("way", "differs by", "target")]
     checks += [(name, f"{figure:.1e}", verdict(figure, WEIGHTS_MOST)) for name, figure in wrong.items()]
     print_table(f"two runs stacked against the same trained apart, weights after {STEPS} steps in float64", checks)

@@ -27,7 +27,7 @@ import torch
 from _lockstep import epochs_of, lockstep
 from _paired import Turns, at_least, clocks, interval, print_table, ratio, take_shuffled, take_turns
 from _steps import batches_of
-from _workload import common_options, images, machine, plan_of, resting, settings, trainer_for, wait
+from _workload import common_options, images, machine, plan_of, resting, settings, size, trainer_for, wait
 
 from analysis.papers import printed_values
 from spfde_exp.cost.flops import epoch_flops
@@ -167,11 +167,6 @@ def row(asked: str, clock: str, flops: float, saved: Sequence[float], paper: flo
     share, figure = interval([100 * s for s in saved]), interval([s / flops for s in saved])
     told = f"{share.median:.2f} [{share.low:.2f}, {share.high:.2f}]"
     return asked, clock, f"{100 * flops:.2f}", told, str(figure), f"{paper:.3f}", at_least(figure.median, least)
-
-
-def size(arguments: argparse.Namespace) -> str:
-    """The network and batch, in words."""
-    return f"{arguments.model} width {arguments.width:g}, batch {arguments.batch}"
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from functools import partial
 import torch
 from _paired import Turns, clocks, print_table, ratio, take_turns, verdict
 from _steps import Bare, Batch, Product, batches_of
-from _workload import common_options, images, machine, settings, trainer_for, wait
+from _workload import common_options, images, machine, settings, size, trainer_for, wait
 
 from spfde_exp.train.device import exact
 from spfde_exp.train.trainer import WATCHED
@@ -38,8 +38,7 @@ def main() -> None:
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     with exact(arguments.threads, "fp32"):
-        size = f"{arguments.model} width {arguments.width:g}, batch {arguments.batch}"
-        title = f"one step of {size}; {machine(device)}"
+        title = f"one step of {size(arguments)}; {machine(device)}"
         times = measure(arguments, device)
     rows = [("ratio", "clock", "median [95 %]", "target", "ms of one step, least")]
     for of, to, most in PAIRS:

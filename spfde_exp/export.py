@@ -3,7 +3,6 @@
 import argparse
 import json
 import pickle
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from spfde_exp.cli import OneLineParser, guarded
 from spfde_exp.config import typed
 from spfde_exp.errors import UserError
-from spfde_exp.files import write_atomic
+from spfde_exp.files import probe_dir, write_atomic
 from spfde_exp.inference import PROGRAM, REPORT, SHRINKING, WEIGHTS
 from spfde_exp.launch.table import print_table, size
 from spfde_exp.schema import Config
@@ -45,7 +44,10 @@ def export(folder: RunFolder, out: Path) -> dict[str, Any]:
         UserError: the run is not finished, its weights cannot be used, or `out` cannot be written.
     """
     config = _finished(folder)
-    _check_writable(out)
+    try:
+        probe_dir(out)
+    except OSError as error:
+        raise _unwritable(out, error) from error
     from spfde_exp.inference.report import Exported, exported
 
     model, masks = _load(folder, config)
@@ -86,15 +88,6 @@ def _finished(folder: RunFolder) -> Config:
     if raw is None:
         raise UserError(f"{folder.file('config.yaml')} is gone or damaged: without it the model is not known")
     return typed(raw)
-
-
-def _check_writable(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise _unwritable(out, error) from error
 
 
 def _unwritable(out: Path, error: OSError) -> UserError:

@@ -50,6 +50,13 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spfde_exp"
 
 
+def probe_dir(path: Path) -> None:
+    """Make `path` if need be, and write there; raises OSError where that cannot be done."""
+    path.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path):
+        pass
+
+
 def writable_dir(path: Path) -> Path:
     """`path`, made if need be.
 
@@ -57,9 +64,7 @@ def writable_dir(path: Path) -> Path:
         UserError: nothing can be written there.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
+        probe_dir(path)
     except OSError as error:
         raise UserError(
             f"runs_dir={path} cannot be written ({error.strerror}); choose a folder that can, with runs_dir=..."

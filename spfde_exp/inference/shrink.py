@@ -13,9 +13,8 @@ from torch import Tensor, fx, nn
 from spfde_exp.inference.chains import ADDITIONS, SHAPE, Chain, Network, constants, dead, read, shape
 from spfde_exp.inference.channels import AddChannels, Layer, ReadChannels, resized
 
-FILTERS_AT_ONCE = (
-    16  # what vector units compute together; a convolution of 17 to 31 filters takes longer than one of 32
-)
+# What vector units compute together; a convolution of 17 to 31 filters takes longer than one of 32.
+FILTERS_AT_ONCE = 16
 # Of a layer's channels in a residual sum, the largest share in use at which it pays to take them out, or to add into
 # them, on a CPU with channels last (docs/export.md has the figures).
 READ_SHARE = 1 / 2

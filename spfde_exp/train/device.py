@@ -28,13 +28,18 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def has_compiler() -> bool:
+    """Whether there is the C++ compiler that torch.compile needs on a CPU."""
+    return shutil.which(os.environ.get("CXX", "g++")) is not None
+
+
 def check_compiler(device: torch.device) -> None:
     """Whether torch.compile has what it needs.
 
     Raises:
         UserError: on a CPU, there is no C++ compiler.
     """
-    if device.type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
+    if device.type == "cpu" and not has_compiler():
         raise UserError("compile=true needs a C++ compiler on a CPU: install g++, name another in CXX, or leave it out")
 
 
