@@ -1,8 +1,10 @@
 """Epochs side by side: a few steps of one, then of the next, so that what disturbs the machine strikes all alike."""
 
+import ctypes
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from statistics import median
 from typing import Any
 
@@ -11,6 +13,7 @@ from _workload import wait
 
 from spfde_exp.train.trainer import Trainer
 
+M_ARENA_MAX = -8  # <malloc.h> of glibc
 Slices = list[float]  # seconds of an epoch, slice by slice; the first has its beginning, the last its end
 
 
@@ -70,6 +73,10 @@ class _Runner(threading.Thread):
 
 def lockstep(trainers: Mapping[str, Trainer], epoch: int, steps: int) -> tuple[dict[str, Slices], dict[str, Slices]]:
     """Wall and CPU seconds of `Trainer.train_epoch(epoch)` of each trainer, in slices of `steps` that take turns."""
+    with suppress(
+        AttributeError
+    ):  # glibc gives each thread memory of its own, which costs some threads more than others
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
     runners = {name: _Runner(trainer, epoch, steps, torch.get_num_threads()) for name, trainer in trainers.items()}
     for runner in runners.values():
         runner.start()

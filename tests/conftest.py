@@ -154,7 +154,9 @@ def slurm(slurm_cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Ite
     call("scancel", f"--user={getpass.getuser()}")
     if "down" in call("sinfo", "--noheader", "--format=%t"):
         call("scontrol", "update", "nodename=ALL", "state=resume")
-    while call("squeue", "--noheader"):
+    end = time.monotonic() + 120
+    while left := call("squeue", "--noheader"):
+        assert time.monotonic() < end, f"jobs that nobody wants are not ended:\n{left}"
         time.sleep(0.2)
 
 

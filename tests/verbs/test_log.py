@@ -1,7 +1,10 @@
 """What the job of a run wrote."""
 
+import io
 import os
+import sys
 import threading
+import time
 
 import pytest
 
@@ -61,30 +64,32 @@ def test_no_log(make_run, call, state, why):
             call("log", "aaaa", *more)
 
 
-def test_following_goes_on_to_the_next_attempt_and_until_the_end(make_run, call, capfdbinary, monkeypatch):
+def test_following_goes_on_to_the_next_attempt_and_until_the_end(make_run, call, monkeypatch):
+    printed = io.BytesIO()  # not capfd: it forgets what comes while it is read
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, write_through=True))
     monkeypatch.setattr(log, "FOLLOW_S", 0.01)
     folder = make_run("aaaa", "pending")
     write_log(folder, 1, "one ")
-    seen = ""
+    follower = threading.Thread(target=call, args=("log", "aaaa", "--follow"), daemon=True)
 
-    def read_until(text):
-        nonlocal seen
-        while text not in seen:
-            seen += capfdbinary.readouterr().out.decode()
+    def wait_for(text):
+        end = time.monotonic() + 60
+        while text not in printed.getvalue():
+            assert follower.is_alive() and time.monotonic() < end
+            time.sleep(0.01)
 
-    follower = threading.Thread(target=call, args=("log", "aaaa", "--follow"))
     with folder.owned():
         follower.start()
-        read_until("one ")
+        wait_for(b"one ")
         with folder.file("submitit").joinpath("1_log.out").open("a") as file:
             file.write("two ")
-        read_until("two ")
+        wait_for(b"two ")
         write_log(folder, 2**33, "three ")
-        read_until("three ")
+        wait_for(b"three ")
         assert follower.is_alive()
         with folder.file("submitit").joinpath(f"{2**33}_log.out").open("a") as file:
             file.write("four")
         folder.write_json("summary", {"test_acc": 1.0})
     follower.join(30)
     assert not follower.is_alive()
-    assert seen + capfdbinary.readouterr().out.decode() == "one two three four"
+    assert printed.getvalue() == b"one two three four"
