@@ -73,9 +73,7 @@ class _Runner(threading.Thread):
 
 def lockstep(trainers: Mapping[str, Trainer], epoch: int, steps: int) -> tuple[dict[str, Slices], dict[str, Slices]]:
     """Wall and CPU seconds of `Trainer.train_epoch(epoch)` of each trainer, in slices of `steps` that take turns."""
-    with suppress(
-        AttributeError
-    ):  # glibc gives each thread memory of its own, which costs some threads more than others
+    with suppress(AttributeError):  # a heap for each thread, as glibc has it, serves some worse than others
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
     runners = {name: _Runner(trainer, epoch, steps, torch.get_num_threads()) for name, trainer in trainers.items()}
     for runner in runners.values():
