@@ -16,10 +16,10 @@ demo: $(VENV)/.ready-demo  ## train six small sparse networks on handwritten dig
 setup: $(VENV)/.ready-dev  ## install the project with all that tests and checks need
 
 test: setup  ## run the quick tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-full: setup  ## run all tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations=25
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=25
 
 lint: setup  ## check style and types
 	$(BIN)/ruff check .

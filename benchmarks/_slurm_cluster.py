@@ -51,6 +51,7 @@ SelectTypeParameters=CR_CPU
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=1,bf_interval=1
 MaxArraySize={max_array_size}
 KillWait={kill_wait_s}
+UnkillableStepTimeout=600
 MinJobAge=300
 GresTypes=gpu
 {nodes}

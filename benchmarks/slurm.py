@@ -140,7 +140,8 @@ def until(what: str, holds: Callable[[], bool]) -> None:
     end = time.monotonic() + WAIT_S
     while not holds():
         if time.monotonic() > end:
-            raise TimeoutError(f"waited {WAIT_S:.0f} s for {what}")
+            cluster = call("squeue") + call("sinfo", "--long", "--Node")
+            raise TimeoutError(f"waited {WAIT_S:.0f} s for {what}\n{cluster}")
         time.sleep(0.1)
 
 

@@ -91,6 +91,17 @@ def test_the_run_folder_holds_the_contract(undisturbed):
     assert {"overrides", "git", "versions", "host", "device", "threads", "data_checksum"} <= meta.keys()
 
 
+def test_a_run_imports_nothing_that_takes_longer_than_itself(tmp_path):
+    """torch's compiler and scikit-learn take seconds; whoever starts forty small runs waits for each of them."""
+    code = (
+        "import sys; from spfde_exp.config import compose; from spfde_exp.run import train\n"
+        f"words = [*{TINY}, 'epochs=2', 'freeze=none', 'runs_dir={tmp_path}']\n"
+        "train(compose(words), words); print({'torch._dynamo', 'sklearn', 'scipy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "set()\n", done.stdout + done.stderr
+
+
 def test_metered_flops_agree_with_the_plan(undisturbed):
     predicted = undisturbed.json("plan")["prediction"]
     assert undisturbed.summary()["train_flops"] == pytest.approx(predicted["train_flops"], rel=1e-3)

@@ -25,6 +25,11 @@ class LiveBytes(TorchDispatchMode):
         self.peak = 0
         self._seen: set[int] = set()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Torch asks; with yes it would import its compiler, which takes two seconds of every run."""
+        return False
+
     def hold(self, tensors: Any) -> None:
         """Count `tensors` (any nesting) as alive."""
         for tensor in tree_leaves(tensors):

@@ -1,16 +1,21 @@
 """SGD with one parameter group per block, so that each block has its own annealing (SpFDE section 4.2.1)."""
 
+import inspect
 import math
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from spfde_exp.cost.layers import block_of
 from spfde_exp.freeze.plan import FreezePlan
 from spfde_exp.schema import Optim
 
 STEP_FACTOR = 0.1  # of a step of the step schedule
+_PLAIN_STEP = inspect.unwrap(torch.optim.SGD.step)
 
 
 def cosine(lr: float, end_lr: float, progress: float) -> float:
@@ -35,6 +40,37 @@ def learning_rate(optim: Optim, epoch: int, progress: float, warmed_up: float) -
         return optim.lr * STEP_FACTOR ** sum(progress >= step for step in optim.steps)
     left = 1 - warmed_up  # none in a part that rests from before the end of the warm-up on
     return cosine(optim.lr, optim.end_lr, (progress - warmed_up) / left if left else 1.0)
+
+
+class _SGD(torch.optim.SGD):
+    """torch's SGD, of which neither its profiler nor its compiler is told: their import takes two seconds of a run."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._before: OrderedDict[int, Callable[..., object]] = OrderedDict()
+        super().__init__(*arguments, **options)
+
+    add_param_group = inspect.unwrap(torch.optim.SGD.add_param_group)
+
+    def register_step_pre_hook(self, hook: Callable[..., object]) -> RemovableHandle:
+        """Call ``hook(self, (), {})`` before every step, as torch's does."""
+        handle = RemovableHandle(self._before)
+        self._before[handle.id] = hook
+        return handle
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Make one step."""
+        for hook in self._before.values():
+            hook(self, (), {})
+        _PLAIN_STEP(self)
+
+    step.hooked = True  # type: ignore[attr-defined]  # else torch puts its profiler around it
 
 
 class BlockSGD:
@@ -68,7 +104,7 @@ class BlockSGD:
             for index, parameters in enumerate(members)
             if parameters
         ]
-        self.sgd = torch.optim.SGD(
+        self.sgd = _SGD(
             groups,
             lr=optim.lr,
             momentum=optim.momentum,

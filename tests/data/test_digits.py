@@ -3,6 +3,7 @@
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 from spfde_exp.data import Dataset, load
 from spfde_exp.errors import UserError
@@ -55,3 +56,17 @@ def test_moved_set_keeps_its_facts(digits: Dataset) -> None:
 def test_unknown_set_lists_the_allowed() -> None:
     with pytest.raises(UserError, match="^dataset=svhn is unknown; allowed: digits, .*cifar10, cifar100"):
         load("svhn", "unused")
+
+
+def test_the_kept_split_is_the_one_of_scikit_learn(digits: Dataset) -> None:
+    source = load_digits()
+    parts = train_test_split(source.images, source.target, test_size=360, stratify=source.target, random_state=0)
+    ours = (digits.train_x[:, 0], digits.test_x[:, 0], digits.train_y, digits.test_y)
+    for own, other in zip(ours, parts, strict=True):
+        assert torch.equal(own.double(), torch.from_numpy(other).double())
+
+
+def test_a_scikit_learn_without_the_file_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spfde_exp.data.digits.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"which has no .*digits\.csv\.gz; install scikit-learn again"):
+        load("digits", "unused")

@@ -19,8 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SLURM = ("hydra/launcher=slurm", "hydra.launcher.cpus=1")
 TINY = ("debug=tiny", "logger=none", "threads=1")
 
-# one worker for all of them: the disturbed sweep is not to be trained twice
-pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.xdist_group("slurm")]
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 CallSlurm = Callable[..., str]
 

@@ -50,6 +50,28 @@ def test_a_step_leaves_the_gradients_as_they_are(nesterov: bool, weight_decay: f
         assert all(torch.equal(p.grad, torch.randn(p.shape, generator=generator)) for p in model.parameters())
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_steps_are_those_of_torch_and_hooks_come_before_them(nesterov: bool) -> None:
+    ours, theirs = net(), net()
+    theirs.load_state_dict(ours.state_dict())
+    optimizer = BlockSGD(ours, BLOCKS, replace(OPTIM, nesterov=nesterov))
+    sgd = torch.optim.SGD(theirs.parameters(), 0.2, momentum=0.9, weight_decay=0.01, nesterov=nesterov)
+    seen: list[float] = []
+    for one, model in ((optimizer.sgd, ours), (sgd, theirs)):
+        one.register_step_pre_hook(lambda *_, model=model: seen.append(float(model.one.weight[0, 0].detach())))
+    handle = optimizer.sgd.register_step_pre_hook(lambda *_: pytest.fail("it was removed"))
+    handle.remove()
+    for seed in range(3):
+        step(ours, optimizer, seed)
+        for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            other.grad = own.grad.clone()
+        sgd.step()
+        assert all(torch.equal(own, other) for own, other in zip(ours.parameters(), theirs.parameters(), strict=True))
+    assert seen[::2] == seen[1::2] and len(set(seen)) == 3
+    optimizer.sgd.zero_grad()
+    assert all(parameter.grad is None for parameter in ours.parameters())
+
+
 def test_cosine() -> None:
     assert [cosine(0.2, 0.0, p) for p in (0, 0.5, 1)] == pytest.approx([0.2, 0.1, 0.0])
     assert cosine(0.15, 4e-8, 1) == pytest.approx(4e-8)
