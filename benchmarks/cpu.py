@@ -4,7 +4,6 @@ python benchmarks/cpu.py [--turns 10] [--width 2] [--batch 32] [--threads 1] [--
 
 contiguous  the dense step written by hand with its tensors in PyTorch's own layout, over the same channels last
 fused       the same with SGD(fused=True), over SGD(foreach=True)
-given back  the product's step with the memory of freed tensors given back to the system, over kept
 threads     the product's step (masks at 90 %) with all cores, over one thread
 bf16        the product's with precision=bf16, over fp32
 compiled    the product's with compile=true, over eager; compiling needs a C++ compiler, and is told apart
@@ -26,7 +25,6 @@ from _workload import common_options, images, machine, settings, size, trainer_f
 from spfde_exp.data import Dataset, load
 from spfde_exp.machine import usable_cores
 from spfde_exp.train.device import exact, has_compiler
-from spfde_exp.train.heap import LARGEST, NEVER, keep_memory
 from spfde_exp.train.trainer import WATCHED
 
 CPU = torch.device("cpu")
@@ -35,7 +33,6 @@ PAIRS = (
     ("contiguous", "by hand", "contiguous / channels last"),
     ("fused", "by hand", "fused / foreach SGD"),
     ("product", "by hand", "the product's step / by hand"),
-    ("given back", "product", "memory given back / kept"),
     ("all cores", "product", "all cores / --threads"),
     ("bf16", "product", "bf16 / fp32"),
     ("compiled", "product", "compiled / eager"),
@@ -84,7 +81,6 @@ def compare(network: Network, arguments: argparse.Namespace) -> Iterator[tuple[s
         "contiguous": Bare(make(network.overrides), layout=torch.contiguous_format),
         "fused": Bare(make(network.overrides), fused=True),
         "product": product,
-        "given back": product,
         "all cores": product,
         "bf16": Product(make([*network.overrides, "precision=bf16"])),
     }
@@ -99,7 +95,6 @@ def compare(network: Network, arguments: argparse.Namespace) -> Iterator[tuple[s
             seconds = time.perf_counter() - start
 
         def turn(name: str) -> None:
-            keep_memory(2 * LARGEST if name == "given back" else NEVER)
             torch.set_num_threads(arguments.cores if name == "all cores" else arguments.threads)
             for index in range(network.steps):
                 steps[name](batches[index % len(batches)])

@@ -24,7 +24,6 @@ from spfde_exp.sparse.methods.base import Step
 from spfde_exp.train.evaluation import evaluate
 from spfde_exp.train.forward import Forward
 from spfde_exp.train.graphs import CudaRecorder, Recorder, StepGraph
-from spfde_exp.train.heap import keep_memory
 from spfde_exp.train.optim import BlockSGD
 from spfde_exp.train.rng import generator
 from spfde_exp.train.tally import Tally
@@ -59,8 +58,6 @@ class Trainer:
             recorder: records steps; CUDA graphs where there can be any, if not given.
         """
         self.config, self.plan, self.device = config, plan, device
-        if device.type == "cpu":
-            keep_memory()
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.blocks: list[tuple[str, list[str]]] = model.blocks()  # type: ignore[operator]
         self.batches: Loader = loader_of(dataset, config.dataset, config.optim.batch_size, device)

@@ -13,7 +13,6 @@ def test_cpu(run_benchmark: Run) -> None:
         "contiguous / channels last",
         "fused / foreach SGD",
         "the product's step / by hand",
-        "memory given back / kept",
         "all cores / --threads",
         "bf16 / fp32",
     ]
