@@ -1,0 +1,334 @@
+"""Compiled kernels: sums of shifted rows, and dot products of rows, at the non-zeros of a weight.
+
+All work on flat arrays of float32 or float64; whoever calls turns shapes into offsets. One non-zero weight is one
+multiply-add over a contiguous row of W * N numbers (image row times batch). A part of that row stays in vector
+registers while all non-zeros of an output channel are added to it, so that each multiply-add costs one load.
+
+The inner loops are written as vector instructions of LLVM, since its own vectoriser keeps sums in memory. Vectors are
+of 64 bytes on every machine, in halves or quarters where registers are smaller, and every number is summed in an order
+that depends on shapes and structure alone: results are the same bits with any number of threads.
+"""
+
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from llvmlite import binding, ir
+from numba import njit, prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+__all__ = ["GROUPS", "dots", "gather"]
+
+_REGISTERS_32 = binding.get_host_cpu_features().get("avx512f", False)
+# Vectors, or non-zeros, whose sums are in registers at the same time; AVX2 has half as many registers, of half the size.
+GROUPS = (8, 4, 2, 1) if _REGISTERS_32 else (4, 2, 1)
+_LARGEST = GROUPS[0]
+_BYTES = 64
+_BLOCK = 16  # output channels whose sums are one item of work
+_AT_ONCE = 1024  # numbers of a channel that are in one pass of dot products: they stay in the first cache
+
+Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+class _Vectors:
+    """Emits instructions on vectors of `_BYTES` bytes."""
+
+    def __init__(self, context: Any, builder: Any, dtype: Any) -> None:
+        self.context, self.builder = context, builder
+        self.element = context.get_data_type(dtype)
+        self.lanes = 8 * _BYTES // dtype.bitwidth
+        self.type = ir.VectorType(self.element, self.lanes)
+        name = f"llvm.fmuladd.v{self.lanes}f{dtype.bitwidth}"
+        self._fma = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(self.type, [self.type] * 3), name
+        )
+
+    def data(self, array_type: Any, array: Any) -> Any:
+        return self.context.make_array(array_type)(self.context, self.builder, array).data
+
+    def variable(self) -> Any:
+        """A zero that LLVM keeps in a register."""
+        place = cgutils.alloca_once(self.builder, self.type)
+        self.builder.store(self.type(None), place)
+        return place
+
+    def load(self, pointer: Any) -> Any:
+        return self.builder.load(self._at(pointer), align=self.element_bytes)
+
+    def store(self, vector: Any, pointer: Any) -> None:
+        self.builder.store(vector, self._at(pointer), align=self.element_bytes)
+
+    def add_product(self, place: Any, a: Any, b: Any) -> None:
+        self.builder.store(self.builder.call(self._fma, [a, b, self.builder.load(place)]), place)
+
+    def splat(self, value: Any, kind: Any = None) -> Any:
+        kind = kind or self.type
+        lane = ir.IntType(32)
+        one = self.builder.insert_element(kind(ir.Undefined), value, lane(0))
+        return self.builder.shuffle_vector(one, kind(ir.Undefined), ir.VectorType(lane, self.lanes)([0] * self.lanes))
+
+    def from_lane(self, first: Any) -> Any:
+        """Mask of the lanes from `first` on."""
+        kind = ir.VectorType(first.type, self.lanes)
+        return self.builder.icmp_signed(">=", kind(list(range(self.lanes))), self.splat(first, kind))
+
+    def total(self, vector: Any) -> Any:
+        """Sum of the lanes, halves first."""
+        count = self.lanes
+        while count > 1:
+            count //= 2
+            undefined = vector.type(ir.Undefined)
+            halves = [
+                self.builder.shuffle_vector(
+                    vector, undefined, ir.VectorType(ir.IntType(32), count)(list(range(start, start + count)))
+                )
+                for start in (0, count)
+            ]
+            vector = self.builder.fadd(*halves)
+        return self.builder.extract_element(vector, ir.IntType(32)(0))
+
+    @property
+    def element_bytes(self) -> int:
+        return _BYTES // self.lanes
+
+    def _at(self, pointer: Any) -> Any:
+        return self.builder.bitcast(pointer, self.type.as_pointer())
+
+
+def _sum_of_shifted(vectors: int) -> Any:
+    """out[o:] = sum of values[k] * x[offsets[k] + t:] over k from begin to end, for so many vectors."""
+
+    @intrinsic
+    def emit(_: Any, out: Any, x: Any, offsets: Any, values: Any, begin: Any, end: Any, o: Any, t: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            emitted = _Vectors(context, builder, signature.args[0].dtype)
+            pointers = [emitted.data(*pair) for pair in zip(signature.args[:4], arguments[:4], strict=True)]
+            out, x, offsets, values = pointers
+            begin, end, o, t = arguments[4:]
+            index = begin.type
+            x, out = builder.gep(x, [t]), builder.gep(out, [o])
+            sums = [emitted.variable() for _ in range(vectors)]
+            with cgutils.for_range_slice(builder, begin, end, index(1), inc=True) as (k, _):
+                value = emitted.splat(builder.load(builder.gep(values, [k])))
+                shifted = builder.gep(x, [builder.load(builder.gep(offsets, [k]))])
+                for i, place in enumerate(sums):
+                    part = emitted.load(builder.gep(shifted, [index(i * emitted.lanes)]))
+                    emitted.add_product(place, value, part)
+            for i, place in enumerate(sums):
+                emitted.store(builder.load(place), builder.gep(out, [index(i * emitted.lanes)]))
+            return context.get_dummy_value()
+
+        return types.void(out, x, offsets, values, *[types.intp] * 4), generate
+
+    return emit
+
+
+def _dot_products(count: int) -> Any:
+    """sums[k:] += dot products of rows of g at `start`, and of x at offsets[k:] + t, for so many k.
+
+    Rows are `length` long, at least a vector.
+    """
+
+    @intrinsic
+    def emit(
+        _: Any, sums: Any, g: Any, x: Any, offsets: Any, k: Any, start: Any, t: Any,
+        rows: Any, g_row: Any, x_row: Any, length: Any,
+    ) -> Any:  # fmt: skip
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            emitted = _Vectors(context, builder, signature.args[1].dtype)
+            pointers = [emitted.data(*pair) for pair in zip(signature.args[:4], arguments[:4], strict=True)]
+            sums, g, x, offsets = pointers
+            k, start, t, rows, g_row, x_row, length = arguments[4:]
+            index = k.type
+            g, x = builder.gep(g, [start]), builder.gep(x, [t])
+            shifted = [
+                builder.gep(x, [builder.load(builder.gep(offsets, [builder.add(k, index(j))]))]) for j in range(count)
+            ]
+            places = [emitted.variable() for _ in range(count)]
+            lanes = index(emitted.lanes)
+            rest = builder.srem(length, lanes)
+            whole = builder.sub(length, rest)
+            with cgutils.for_range_slice(builder, index(0), rows, index(1), inc=True) as (h, _):
+                g_start, x_start = builder.mul(h, g_row), builder.mul(h, x_row)
+                g_here = builder.gep(g, [g_start])
+                x_here = [builder.gep(pointer, [x_start]) for pointer in shifted]
+                with cgutils.for_range_slice(builder, index(0), whole, lanes, inc=True) as (i, _):
+                    part = emitted.load(builder.gep(g_here, [i]))
+                    for pointer, place in zip(x_here, places, strict=True):
+                        emitted.add_product(place, part, emitted.load(builder.gep(pointer, [i])))
+                # The rest of the row is the end of its last full vector, both factors zero in the lanes before it.
+                with builder.if_then(builder.icmp_signed(">", rest, index(0))):
+                    last = builder.sub(length, lanes)
+                    mask, zero = emitted.from_lane(builder.sub(lanes, rest)), emitted.type(None)
+                    part = builder.select(mask, emitted.load(builder.gep(g_here, [last])), zero)
+                    for pointer, place in zip(x_here, places, strict=True):
+                        other = builder.select(mask, emitted.load(builder.gep(pointer, [last])), zero)
+                        emitted.add_product(place, part, other)
+            for j, place in enumerate(places):
+                pointer = builder.gep(sums, [builder.add(k, index(j))])
+                total = emitted.total(builder.load(place))
+                if total.type != ir.DoubleType():
+                    total = builder.fpext(total, ir.DoubleType())
+                builder.store(builder.fadd(builder.load(pointer), total), pointer)
+            return context.get_dummy_value()
+
+        return types.void(sums, g, x, offsets, *[types.intp] * 7), generate
+
+    return emit
+
+
+_sum_most, _sum_4, _sum_2, _sum_1 = (_sum_of_shifted(n) for n in (_LARGEST, 4, 2, 1))
+_dot_most, _dot_4, _dot_2, _dot_1 = (_dot_products(n) for n in (_LARGEST, 4, 2, 1))
+
+
+# The compiled functions take flat arrays and plain numbers; mypy cannot look into them.
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _gather_items(out, x, offsets, values, starts, shape, steps, begin, end):  # type: ignore[no-untyped-def]
+    """`gather` for some items, each a part of a row in a block of output channels."""
+    channels, _, length = shape
+    origin, plane, row, x_row = steps
+    lanes = _BYTES // x.itemsize
+    most = _LARGEST * lanes
+    parts, blocks = -(-length // most), -(-channels // _BLOCK)
+    for item in range(begin, end):
+        line, part, block = item // (parts * blocks), item // blocks % parts, item % blocks
+        left, right = part * most, min(length, (part + 1) * most)
+        for channel in range(block * _BLOCK, min(channels, (block + 1) * _BLOCK)):
+            k, stop = starts[channel], starts[channel + 1]
+            o, t = origin + channel * plane + line * row, line * x_row
+            at = left
+            if right - at >= most:
+                _sum_most(out, x, offsets, values, k, stop, o + at, t + at)
+                at += most
+            if right - at >= 4 * lanes:
+                _sum_4(out, x, offsets, values, k, stop, o + at, t + at)
+                at += 4 * lanes
+            if right - at >= 2 * lanes:
+                _sum_2(out, x, offsets, values, k, stop, o + at, t + at)
+                at += 2 * lanes
+            if right - at >= lanes:
+                _sum_1(out, x, offsets, values, k, stop, o + at, t + at)
+                at += lanes
+            if at < right and length >= lanes:
+                # The last vector ends with the row, over numbers that it computes again, to the same bits.
+                at = length - lanes
+                _sum_1(out, x, offsets, values, k, stop, o + at, t + at)
+            elif at < right:
+                for i in range(length):
+                    total = x[0] * 0
+                    for j in range(k, stop):
+                        total += values[j] * x[offsets[j] + t + i]
+                    out[o + i] = total
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _dots_items(sums, g, x, offsets, first, size, channel, shape, steps, begin, end):  # type: ignore[no-untyped-def]
+    """`dots` for the groups from `begin` to `end`."""
+    rows, length = shape
+    origin, plane, g_row, x_row = steps
+    lanes = _BYTES // x.itemsize
+    at_once = max(1, _AT_ONCE // length)
+    for line in range(0, rows, at_once):
+        lines = min(at_once, rows - line)
+        t = line * x_row
+        for i in range(begin, end):
+            k, count = first[i], size[i]
+            o = origin + channel[i] * plane + line * g_row
+            if length < lanes:
+                for j in range(k, k + count):
+                    for h in range(lines):
+                        for c in range(length):
+                            sums[j] += g[o + h * g_row + c] * x[offsets[j] + t + h * x_row + c]
+            elif count == _LARGEST:
+                _dot_most(sums, g, x, offsets, k, o, t, lines, g_row, x_row, length)
+            elif count == 4:
+                _dot_4(sums, g, x, offsets, k, o, t, lines, g_row, x_row, length)
+            elif count == 2:
+                _dot_2(sums, g, x, offsets, k, o, t, lines, g_row, x_row, length)
+            else:
+                _dot_1(sums, g, x, offsets, k, o, t, lines, g_row, x_row, length)
+
+
+@njit(nogil=True, cache=True, parallel=True)  # type: ignore[untyped-decorator]
+def _gather_threads(out, x, offsets, values, starts, shape, steps, items, threads):  # type: ignore[no-untyped-def]
+    for i in prange(threads):
+        _gather_items(
+            out, x, offsets, values, starts, shape, steps, items * i // threads, items * (i + 1) // threads
+        )
+
+
+@njit(nogil=True, cache=True, parallel=True)  # type: ignore[untyped-decorator]
+def _dots_threads(  # type: ignore[no-untyped-def]
+    sums, g, x, offsets, first, size, channel, shape, steps, items, threads
+):
+    for i in prange(threads):
+        _dots_items(
+            sums, g, x, offsets, first, size, channel, shape, steps, items * i // threads, items * (i + 1) // threads
+        )
+
+
+def gather(
+    out: Floats,
+    x: Floats,
+    offsets: Ints,
+    values: Floats,
+    starts: Ints,
+    shape: tuple[int, int, int],
+    steps: tuple[int, int, int, int],
+    threads: int = 1,
+) -> None:
+    """Every row of `out` becomes a weighted sum of rows of `x`.
+
+    out[origin + c * plane + h * row + i] = sum over k in starts[c] .. starts[c + 1] of
+    values[k] * x[offsets[k] + h * x_row + i], for c, h, i below `shape`.
+
+    Args:
+        out, x, values: flat and contiguous, of one type, float32 or float64.
+        offsets: where in `x` the row lies that non-zero k takes for the first row of `out`.
+        shape: channels, rows, length of a row.
+        steps: origin, plane, row (of `out`), x_row.
+    """
+    channels, rows, length = shape
+    items = rows * -(-length // (_LARGEST * (_BYTES // x.itemsize))) * -(-channels // _BLOCK)
+    if threads == 1 or items == 1:
+        _gather_items(out, x, offsets, values, starts, shape, steps, 0, items)
+    else:
+        _set_threads(threads)
+        _gather_threads(out, x, offsets, values, starts, shape, steps, items, min(threads, items))
+
+
+def dots(
+    sums: npt.NDArray[np.float64],
+    g: Floats,
+    x: Floats,
+    offsets: Ints,
+    groups: tuple[Ints, Ints, Ints],
+    shape: tuple[int, int],
+    steps: tuple[int, int, int, int],
+    threads: int = 1,
+) -> None:
+    """Add to sums[k] the dot product of the rows of `g` in the channel of k with those of `x` at offsets[k].
+
+    Sums of at most a few hundred products per lane are made in the type of the factors, sums of those in float64.
+
+    Args:
+        g, x: flat and contiguous, of one type, float32 or float64.
+        offsets: where in `x` the first row of non-zero k lies.
+        groups: first k, size (in `GROUPS`) and channel in `g`, of neighbouring k that share a channel.
+        shape: rows, length of a row.
+        steps: origin, plane, row (of `g`), x_row.
+    """
+    items = len(groups[0])
+    if threads == 1 or items <= 1:
+        _dots_items(sums, g, x, offsets, *groups, shape, steps, 0, items)
+    else:
+        _set_threads(threads)
+        _dots_threads(sums, g, x, offsets, *groups, shape, steps, items, min(threads, items))
+
+
+def _set_threads(threads: int) -> None:
+    """Numba's pool has as many threads as the machine has cores unless told otherwise; more chunks wait in it."""
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))

@@ -1,0 +1,113 @@
+"""Where the weights of a masked convolution live: made once per mask, used in every step."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from spfde_exp.engine.kernels import GROUPS
+
+__all__ = ["Entries", "Groups", "Structure"]
+
+Ints = npt.NDArray[np.int64]
+
+
+class Entries(NamedTuple):
+    """Non-zero weights by the channel that they are summed into, in compressed rows.
+
+    Those of channel c are starts[c] to starts[c + 1]; within a channel they are in the order in which they are summed.
+    """
+
+    starts: Ints  # [channels + 1]
+    channel: Ints  # [non-zeros] the channel that is read
+    row: Ints  # [non-zeros] of the kernel
+    column: Ints  # [non-zeros] of the kernel
+    index: Tensor  # [non-zeros] flat index into the weight, or into the values where the entries are transposed
+
+
+class Groups(NamedTuple):
+    """Neighbouring non-zeros of one output channel whose gradients are computed in one pass over its rows."""
+
+    first: Ints  # [groups]
+    size: Ints  # [groups] one of `GROUPS`
+    channel: Ints  # [groups]
+
+
+class Structure:
+    """Index structure of the non-zeros of a weight [O, I, KH, KW], or of the phases of its transpose.
+
+    Attributes:
+        shape: of the weight.
+        entries: the non-zeros by output channel.
+    """
+
+    def __init__(self, kept: Tensor) -> None:
+        """`kept` is a boolean mask of the weight's shape; a row or a channel may be empty, and all of it too."""
+        self.shape = torch.Size(kept.shape)
+        flat = kept.detach().cpu().flatten().nonzero().squeeze(1)
+        channel, source, row, column = np.unravel_index(flat.numpy(), self.shape)
+        self._target = channel
+        self.entries = Entries(_starts(channel, self.shape[0]), source, row, column, flat)
+        self._offsets: dict[tuple[int | str, ...], Ints] = {}
+
+    @property
+    def count(self) -> int:
+        """Non-zeros."""
+        return len(self.entries.channel)
+
+    @property
+    def density(self) -> float:
+        """Share of non-zeros in the weight."""
+        return self.count / self.shape.numel()
+
+    def phase(self, stride: int, row: int, column: int) -> Entries:
+        """Non-zeros by input channel that reach every `stride`-th row and column of the input.
+
+        With the stride 1 this is the transpose. `index` is into the values in the order of `entries`.
+
+        Args:
+            row, column: the kernel's rows are those that are `row` modulo `stride`, and the columns likewise.
+        """
+        key = (stride, row, column)
+        if key not in self._phases:
+            entries = self.entries
+            chosen = np.flatnonzero((entries.row % stride == row) & (entries.column % stride == column))
+            order = chosen[np.argsort(entries.channel[chosen], kind="stable")]
+            starts = _starts(entries.channel[order], self.shape[1])
+            self._phases[key] = Entries(
+                starts, self._target[order], entries.row[order], entries.column[order], torch.from_numpy(order)
+            )
+        return self._phases[key]
+
+    @cached_property
+    def groups(self) -> Groups:
+        """The non-zeros in groups for their gradients: as many of the largest size as there are, then smaller ones."""
+        first, size, channel = [], [], []
+        for target, (start, end) in enumerate(zip(self.entries.starts[:-1], self.entries.starts[1:], strict=True)):
+            while start < end:
+                taken = next(s for s in GROUPS if s <= end - start)
+                first.append(start)
+                size.append(taken)
+                channel.append(target)
+                start += taken
+        return Groups(*(np.array(part, dtype=np.int64) for part in (first, size, channel)))
+
+    def offsets(self, key: tuple[int | str, ...], make: Callable[[], Ints]) -> Ints:
+        """What `make` answers, kept for `key`, which says all that it depends on beside this structure."""
+        if key not in self._offsets:
+            if len(self._offsets) >= 16:  # a few sizes of batches and images; more are not worth the memory
+                self._offsets.clear()
+            self._offsets[key] = make()
+        return self._offsets[key]
+
+    @cached_property
+    def _phases(self) -> dict[tuple[int, int, int], Entries]:
+        return {}
+
+
+def _starts(sorted_channels: Ints, channels: int) -> Ints:
+    return np.concatenate([[0], np.cumsum(np.bincount(sorted_channels, minlength=channels))]).astype(np.int64)
