@@ -1,19 +1,22 @@
 """One sparse convolution, forward and both gradients, against PyTorch's dense one and SparseProp's.
 
-python benchmarks/layers.py [--model resnet32] [--sparsity 0.85,0.9,0.95,0.98] [--batch 32] [--turns 15] [--threads 1]
+python benchmarks/layers.py [--model resnet32] [--sparsity 0.85,0.9,0.95,0.98] [--batch 32] [--turns 9]
+                            [--steps 8] [--threads 1]
 
 dense       F.conv2d in channels-last, the weight masked beforehand
 sparse      spfde_exp.engine, its input and the gradient of its output in the layout of the engine
 SparseProp  SparseConv2d of the package `sparseprop` in the better of its two ways, if it is installed (not an extra of
             this project: it is built on the spot, with `pip install pybind11` before it, and runs on x86 with AVX2)
 
-All are called through autograd on the same numbers and take turns; random masks, unlike layers of a model by name.
+All are called through autograd on the same numbers and take turns of `--steps` calls each: a core is slower for about
+a millisecond after other work with wide vectors, which a training run of one kind does not meet; random masks, unlike layers of a model by name.
 The last column is how far the sparse results are from the dense ones computed in float64, of their largest number.
 """
 
 import argparse
 import importlib
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -26,6 +29,8 @@ from spfde_exp.engine.conv import sparse_conv2d
 from spfde_exp.engine.layout import to_layout
 from spfde_exp.engine.structure import Structure
 from spfde_exp.train.device import exact
+
+Step = Callable[[], tuple[Tensor, ...]]
 
 TARGETS = {0.85: 2.2, 0.9: 3.0, 0.95: 5.0, 0.98: 9.0}  # times the dense speed, for the layers of ResNet-32
 OVER_SPARSEPROP = 2.0
@@ -62,7 +67,8 @@ def main() -> None:
     parser.add_argument("--model", default="resnet32", choices=LAYERS)
     parser.add_argument("--sparsity", default=",".join(map(str, TARGETS)))
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--turns", type=int, default=15, help="at least 6")
+    parser.add_argument("--turns", type=int, default=9, help="at least 6")
+    parser.add_argument("--steps", type=int, default=8, help="calls in a turn")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     rows = [("layer", "sparsity", "dense / sparse [95 %]", "target", "SparseProp / sparse", "target", "ms, least", "off by")]
@@ -86,14 +92,20 @@ def measure(layer: Layer, sparsity: float, arguments: argparse.Namespace) -> tup
     variants = {"dense": dense(layer, x, weight * kept, grad), "sparse": sparse(layer, x, weight, kept, grad)}
     variants |= sparseprop(layer, x, weight * kept, grad)
     off = error(variants["sparse"](), dense(layer, x.double(), (weight * kept).double(), grad.double())(), kept)
-    times = take_turns(variants, arguments.turns)
+    times = take_turns({name: partial(repeat, step, arguments.steps) for name, step in variants.items()}, arguments.turns)
     speed = ratio(times.wall, "dense", "sparse")
     target = TARGETS.get(sparsity) if arguments.model == "resnet32" else None
-    least = " / ".join(f"{1000 * min(seconds):.2f}" for seconds in times.wall.values())
+    least = " / ".join(f"{1000 * min(seconds) / arguments.steps:.2f}" for seconds in times.wall.values())
     return (
         str(layer), f"{sparsity:g}", str(speed), at_least(speed.median, target) if target else "none",
         *beside(times), least, f"{off:.1e}",
     )  # fmt: skip
+
+
+def repeat(step: Step, times: int) -> None:
+    """One turn."""
+    for _ in range(times):
+        step()
 
 
 def beside(times: Turns) -> tuple[str, str]:
@@ -103,9 +115,6 @@ def beside(times: Turns) -> tuple[str, str]:
         return "not installed", "none"
     worst = min((ratio(times.wall, name, "sparse") for name in others), key=lambda figure: figure.median)
     return str(worst), at_least(worst.median, OVER_SPARSEPROP)
-
-
-Step = Callable[[], tuple[Tensor, ...]]
 
 
 def dense(layer: Layer, x: Tensor, weight: Tensor, grad: Tensor) -> Step:

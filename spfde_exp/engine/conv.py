@@ -1,15 +1,15 @@
 """A convolution that computes only with the non-zero weights, forward and in both gradients."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from spfde_exp.engine.kernels import dots, gather
-from spfde_exp.engine.layout import border_of, empty, padded, to_layout
-from spfde_exp.engine.structure import Entries, Ints, Structure
+from spfde_exp.engine.kernels import Floats, Ints, dots, gather
+from spfde_exp.engine.layout import empty, padded
+from spfde_exp.engine.structure import Structure
 
 __all__ = ["SparseConv2d", "sparse_conv2d"]
 
@@ -43,130 +43,132 @@ class SparseConv2d(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, structure: Structure, stride: int) -> Tensor:
-        values = weight.detach().flatten()[structure.entries.index]
-        source = _Source(x, structure, stride)
         n, _, h, w = x.shape
+        values = weight.detach().numpy().reshape(-1)[structure.entries.index]
+        buffer, source = _source(x, structure.shape[2], stride)
         y = empty(n, structure.shape[0], -(-h // stride), -(-w // stride), dtype=x.dtype)
-        _gather_into(y, source.buffer, source.offsets(structure), values, structure.entries.starts, source.row_step)
-        ctx.save_for_backward(source.buffer, values)
-        ctx.structure, ctx.source, ctx.shape = structure, source, x.shape
-        source.buffer = None  # saved above, where autograd can free it
+        _gather_into(y, buffer, source.offsets(structure), values, structure.entries.starts, source)
+        ctx.save_for_backward(buffer)
+        ctx.structure, ctx.stride, ctx.shape, ctx.source, ctx.values = structure, stride, x.shape, source, values
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        structure, source = ctx.structure, ctx.source
-        buffer, values = ctx.saved_tensors
-        x_grad = w_grad = None
-        if ctx.needs_input_grad[0]:
-            grad = to_layout(grad, structure.shape[2] // 2)
-            x_grad = _input_gradient(grad, values, structure, ctx.shape, source.stride)
-        else:
-            grad = to_layout(grad)
-        if ctx.needs_input_grad[1]:
-            w_grad = _weight_gradient(grad, buffer, structure, source)
+        structure: Structure = ctx.structure
+        padding = structure.shape[2] // 2
+        to_input, to_weight = ctx.needs_input_grad[:2]
+        (buffer,) = ctx.saved_tensors
+        g = padded(grad, padding if to_input else 0)
+        x_grad = _input_gradient(g, grad.shape, ctx.values, structure, ctx.shape, ctx.stride) if to_input else None
+        w_grad = _weight_gradient(g, grad.shape, buffer, ctx.source, structure) if to_weight else None
         return x_grad, w_grad, None, None
 
 
-class _Source:
-    """The input as the kernels read it: rows of which each holds what one row of the output needs, contiguous.
+class _Source(NamedTuple):
+    """Strides of a buffer of which each row holds what one row of the output needs, contiguous."""
 
-    With stride 2, even columns of the padded input come first in each row and odd ones after them.
-    """
-
-    def __init__(self, x: Tensor, structure: Structure, stride: int) -> None:
-        kernel = structure.shape[2]
-        if kernel == 1 and stride == 2:  # three of four numbers are never read
-            x, stride, self.stride = to_layout(x[:, :, ::2, ::2]), 1, 2
-        else:
-            x, self.stride = to_layout(x, kernel // 2), stride
-        border = border_of(x)
-        assert border is not None
-        buffer = padded(x)
-        self.shift = border - kernel // 2
-        self.halves = stride == 2
-        if self.halves:
-            channels, rows, columns, n = buffer.shape
-            split = buffer.new_empty(channels, rows, 2, -(-columns // 2), n)
-            split[:, :, 0] = buffer[:, :, ::2]
-            split[:, :, 1, : columns // 2] = buffer[:, :, 1::2]
-            buffer = split
-        self.buffer: Tensor | None = buffer
-        self.plane, self.row, self.pixel = buffer.stride(0), buffer.stride(1), buffer.shape[-1]
-        self.half = buffer.stride(2)
-        self.row_step = stride * self.row
+    plane: int
+    row: int
+    half: int  # from the even columns of a row to its odd ones where they are apart, else 0
+    pixel: int
+    shift: int  # rows and columns before those that the first non-zero of a kernel takes for the first output
+    stride: int  # rows of the buffer from one row of the output to the next
 
     def offsets(self, structure: Structure) -> Ints:
         """Of every non-zero, where the row begins that it takes for the first row of the output."""
-        entries, key = structure.entries, ("x", self.plane, self.row, self.pixel, self.shift, self.halves)
 
         def make() -> Ints:
+            entries = structure.entries
             column = entries.column + self.shift
-            column = column % 2 * self.half + column // 2 * self.pixel if self.halves else column * self.pixel
-            return np.ascontiguousarray(entries.channel * self.plane + (entries.row + self.shift) * self.row + column)
+            column = column % 2 * self.half + column // 2 * self.pixel if self.half else column * self.pixel
+            return entries.channel * self.plane + (entries.row + self.shift) * self.row + column
 
-        return structure.offsets(key, make)
+        return structure.offsets(self, make)
+
+
+def _source(x: Tensor, kernel: int, stride: int) -> tuple[Tensor, _Source]:
+    """The buffer that the kernels read, and its strides; with stride 2, even columns come before odd ones."""
+    if kernel == 1 and stride == 2:  # three of four numbers are never read
+        x, stride = x[:, :, ::2, ::2], 1
+    buffer = padded(x, kernel // 2)
+    channels, rows, columns, n = buffer.shape
+    shift, half = (columns - x.shape[3]) // 2 - kernel // 2, 0
+    if stride == 2:
+        split = buffer.new_empty(channels, rows, 2, -(-columns // 2), n)
+        split[:, :, 0] = buffer[:, :, ::2]
+        split[:, :, 1, : columns // 2] = buffer[:, :, 1::2]
+        buffer, half = split, split.stride(2)
+    return buffer, _Source(buffer.stride(0), buffer.stride(1), half, n, shift, stride)
 
 
 def _input_gradient(
-    grad: Tensor, values: Tensor, structure: Structure, shape: tuple[int, int, int, int], stride: int
+    g: Tensor, grad_shape: torch.Size, values: Floats, structure: Structure, shape: torch.Size, stride: int
 ) -> Tensor:
     """The same sums over the transposed structure; for stride 2 by even and odd rows and columns, one after another."""
-    buffer, border = padded(grad), border_of(grad)
-    assert border is not None
-    plane, row, pixel, _ = buffer.stride()
+    plane, row, pixel, _ = g.stride()
+    border = (g.shape[2] - grad_shape[3]) // 2
     n, channels, h, w = shape
     padding = structure.shape[2] // 2
-    result = empty(n, channels, h, w, dtype=grad.dtype)
+    source = _Source(plane, row, 0, pixel, border - padding, 1)
+    result = empty(n, channels, h, w, dtype=g.dtype)
+    if stride == 1:
+        _gather_part(result, g, source, values, structure, stride, (0, 0))
+        return result
     for i in range(min(stride, h)):
         for j in range(min(stride, w)):
-            # Input row stride * r + i meets output row r + (i + padding - kernel row) / stride.
-            entries = structure.phase(stride, (i + padding) % stride, (j + padding) % stride)
-
-            def make(entries: Entries = entries, i: int = i, j: int = j) -> Ints:
-                rows = (i + padding - entries.row) // stride + border
-                columns = (j + padding - entries.column) // stride + border
-                return entries.channel * plane + rows * row + columns * pixel
-
-            key = ("g", stride, i, j, plane, row, pixel, border)
-            offsets = structure.offsets(key, make)
-            part = result
-            if stride > 1:
-                part = empty(n, channels, len(range(i, h, stride)), len(range(j, w, stride)), dtype=grad.dtype)
-            _gather_into(part, buffer, offsets, values[entries.index], entries.starts, row)
-            if stride > 1:
-                result[:, :, i::stride, j::stride] = part
+            part = empty(n, channels, len(range(i, h, stride)), len(range(j, w, stride)), dtype=g.dtype)
+            _gather_part(part, g, source, values, structure, stride, (i, j))
+            result[:, :, i::stride, j::stride] = part
     return result
 
 
-def _gather_into(y: Tensor, source: Tensor, offsets: Ints, values: Tensor, starts: Ints, row_step: int) -> None:
+def _gather_part(
+    result: Tensor, g: Tensor, source: _Source, values: Floats, structure: Structure, stride: int, first: tuple[int, int]
+) -> None:
+    """Gradient of the inputs that begin at `first` and are `stride` apart."""
+    padding = structure.shape[2] // 2
+    # Input row stride * r + first meets output row r + (first + padding - kernel row) / stride.
+    i, j = (start + padding for start in first)
+    entries = structure.phase(stride, i % stride, j % stride)
+
+    def make() -> Ints:
+        border = source.shift + padding
+        rows = (i - entries.row) // stride + border
+        columns = (j - entries.column) // stride + border
+        return entries.channel * source.plane + rows * source.row + columns * source.pixel
+
+    offsets = structure.offsets((source, stride, first), make)
+    _gather_into(result, g, offsets, values[entries.index], entries.starts, source)
+
+
+def _gather_into(
+    y: Tensor, buffer: Tensor, offsets: Ints, values: Floats, starts: Ints, source: _Source
+) -> None:
     """`y` is in the layout and without border."""
     n, channels, h, w = y.shape
-    shape, steps = (channels, h, w * n), (0, h * w * n, w * n, row_step)
-    out = padded(y).view(-1).numpy()
-    gather(out, _flat(source), offsets, values.numpy(), starts, shape, steps, torch.get_num_threads())
+    gather(
+        padded(y).view(-1).numpy(), buffer.view(-1).numpy(), offsets, values, starts,
+        shape=(channels, h, w * n), steps=(0, h * w * n, w * n, source.stride * source.row),
+        threads=torch.get_num_threads(),
+    )  # fmt: skip
 
 
-def _weight_gradient(grad: Tensor, source_buffer: Tensor, structure: Structure, source: _Source) -> Tensor:
-    n, _, h, w = grad.shape
-    border = border_of(grad)
-    assert border is not None
-    buffer = padded(grad)
-    plane, row, pixel, _ = buffer.stride()
+def _weight_gradient(
+    g: Tensor, grad_shape: torch.Size, buffer: Tensor, source: _Source, structure: Structure
+) -> Tensor:
+    n, _, h, w = grad_shape
+    plane, row, pixel, _ = g.stride()
+    border = (g.shape[2] - w) // 2
     sums = np.zeros(structure.count)
-    steps = (border * (row + pixel), plane, row, source.row_step)
-    offsets = source.offsets(structure)
     dots(
-        sums, _flat(buffer), _flat(source_buffer), offsets, structure.groups, (h, w * n), steps, torch.get_num_threads()
-    )
-    result = grad.new_zeros(structure.shape.numel())
-    result[structure.entries.index] = torch.from_numpy(sums).to(grad.dtype)
-    return result.view(structure.shape)
-
-
-def _flat(buffer: Tensor) -> Any:
-    return buffer.view(-1).numpy()
+        sums, g.view(-1).numpy(), buffer.view(-1).numpy(), source.offsets(structure), structure.groups,
+        shape=(h, w * n), steps=(border * (row + pixel), plane, row, source.stride * source.row),
+        threads=torch.get_num_threads(),
+    )  # fmt: skip
+    result = g.new_zeros(structure.shape)
+    result.view(-1).numpy()[structure.entries.index] = sums
+    return result
 
 
 def _check(x: Tensor, weight: Tensor, structure: Structure, stride: int) -> None:
@@ -178,5 +180,5 @@ def _check(x: Tensor, weight: Tensor, structure: Structure, stride: int) -> None
     if x.dim() != 4 or x.shape[1] != inputs or x.numel() == 0:
         raise ValueError(f"the input {tuple(x.shape)} is not [N, {inputs}, H, W] with examples in it")
     for tensor in (x, weight):
-        if tensor.device.type != "cpu" or tensor.dtype != x.dtype or x.dtype not in (torch.float32, torch.float64):
+        if not tensor.is_cpu or tensor.dtype != x.dtype or x.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"{tensor.dtype} on {tensor.device}: input and weight are float32 or float64 on the CPU")

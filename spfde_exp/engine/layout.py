@@ -17,25 +17,26 @@ GUARD = 16
 
 def empty(n: int, c: int, h: int, w: int, *, border: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
     """A CPU tensor [N, C, H, W] in the layout: undefined inside, zero in the border."""
+    if border == 0:
+        return torch.empty((c, h, w, n), dtype=dtype).permute(3, 0, 1, 2)
     shape = (c, h + 2 * border, w + 2 * border, n)
     size = c * shape[1] * shape[2] * n
     buffer = torch.empty(size + GUARD * border, dtype=dtype)[:size].view(shape)
-    if border:
-        for edge in (slice(border), slice(-border, None)):
-            buffer[:, edge].zero_()
-            buffer[:, border:-border, edge].zero_()
-    return _inside(buffer, border)
+    for edge in (slice(border), slice(-border, None)):
+        buffer[:, edge].zero_()
+        buffer[:, border:-border, edge].zero_()
+    return buffer[:, border:-border, border:-border].permute(3, 0, 1, 2)
 
 
 def border_of(x: Tensor) -> int | None:
     """Width of the zero border of a tensor [N, C, H, W] in the layout, 0 if it has none; None in another layout."""
-    if x.dim() != 4 or x.device.type != "cpu" or x.layout != torch.strided or x.numel() == 0:
+    if x.dim() != 4 or not x.is_cpu or x.layout is not torch.strided or x.numel() == 0:
         return None
     n, c, h, w = x.shape
     batch, plane, row, pixel = x.stride()
     border = (row // n - w) // 2
-    lines, columns = h + 2 * border, w + 2 * border
-    if border < 0 or (batch, pixel, row, plane) != (1, n, columns * n, lines * columns * n):
+    columns = w + 2 * border
+    if border < 0 or (batch, pixel, row, plane) != (1, n, columns * n, (h + 2 * border) * columns * n):
         return None
     if border == 0:
         return 0
@@ -44,35 +45,28 @@ def border_of(x: Tensor) -> int | None:
     return border if whole else None
 
 
-def padded(x: Tensor) -> Tensor:
-    """The buffer [C, H + 2 b, W + 2 b, N] of a tensor in the layout: the same memory.
+def padded(x: Tensor, border: int = 0) -> Tensor:
+    """The buffer [C, H + 2 b, W + 2 b, N] of `x`, [N, C, H, W] on the CPU, with b >= `border`.
 
-    Raises:
-        ValueError: `x` is in another layout.
+    It is the memory of `x` where that is in the layout and has such a border, and a copy otherwise. Outside of
+    autograd.
     """
-    border = border_of(x)
-    if border is None:
-        raise ValueError(f"a tensor of shape {tuple(x.shape)} and strides {x.stride()} is not batch-innermost")
+    x = x.detach()
+    found = border_of(x)
+    if found is None or found < border:
+        x, found = empty(*x.shape, border=border, dtype=x.dtype).copy_(x), border
     n, c, h, w = x.shape
     _, plane, row, pixel = x.stride()
-    shape = (c, h + 2 * border, w + 2 * border, n)
-    return x.detach().as_strided(shape, (plane, row, pixel, 1), x.storage_offset() - border * (row + pixel))
+    shape, strides = (c, h + 2 * found, w + 2 * found, n), (plane, row, pixel, 1)
+    return x.as_strided(shape, strides, x.storage_offset() - found * (row + pixel))
 
 
 def to_layout(x: Tensor, border: int = 0) -> Tensor:
-    """`x`, [N, C, H, W] on the CPU, in the layout with a border of at least `border`; a copy only where needed.
+    """`x`, [N, C, H, W] on the CPU, in the layout with a border of at least `border`.
 
-    Gradients do not flow through a copy: this is for use inside of autograd functions.
+    It is `x` itself where that is so, and a copy otherwise, through which no gradients flow.
     """
     found = border_of(x)
     if found is not None and found >= border:
         return x
-    copy = empty(*x.shape, border=border, dtype=x.dtype)
-    return copy.copy_(x.detach())
-
-
-def _inside(buffer: Tensor, border: int) -> Tensor:
-    c, lines, columns, n = buffer.shape
-    strides = (1, lines * columns * n, columns * n, n)
-    shape = (n, c, lines - 2 * border, columns - 2 * border)
-    return buffer.as_strided(shape, strides, border * (columns + 1) * n)
+    return empty(*x.shape, border=border, dtype=x.dtype).copy_(x.detach())

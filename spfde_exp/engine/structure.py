@@ -1,20 +1,16 @@
 """Where the weights of a masked convolution live: made once per mask, used in every step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from spfde_exp.engine.kernels import GROUPS
+from spfde_exp.engine.kernels import GROUPS, Ints
 
 __all__ = ["Entries", "Groups", "Structure"]
-
-Ints = npt.NDArray[np.int64]
-
 
 class Entries(NamedTuple):
     """Non-zero weights by the channel that they are summed into, in compressed rows.
@@ -26,7 +22,7 @@ class Entries(NamedTuple):
     channel: Ints  # [non-zeros] the channel that is read
     row: Ints  # [non-zeros] of the kernel
     column: Ints  # [non-zeros] of the kernel
-    index: Tensor  # [non-zeros] flat index into the weight, or into the values where the entries are transposed
+    index: Ints  # [non-zeros] flat index into the weight, or into the values where the entries are transposed
 
 
 class Groups(NamedTuple):
@@ -48,11 +44,11 @@ class Structure:
     def __init__(self, kept: Tensor) -> None:
         """`kept` is a boolean mask of the weight's shape; a row or a channel may be empty, and all of it too."""
         self.shape = torch.Size(kept.shape)
-        flat = kept.detach().cpu().flatten().nonzero().squeeze(1)
-        channel, source, row, column = np.unravel_index(flat.numpy(), self.shape)
+        flat = np.flatnonzero(kept.detach().cpu().numpy())
+        channel, source, row, column = np.unravel_index(flat, self.shape)
         self._target = channel
         self.entries = Entries(_starts(channel, self.shape[0]), source, row, column, flat)
-        self._offsets: dict[tuple[int | str, ...], Ints] = {}
+        self._offsets: dict[Hashable, Ints] = {}
 
     @property
     def count(self) -> int:
@@ -79,7 +75,7 @@ class Structure:
             order = chosen[np.argsort(entries.channel[chosen], kind="stable")]
             starts = _starts(entries.channel[order], self.shape[1])
             self._phases[key] = Entries(
-                starts, self._target[order], entries.row[order], entries.column[order], torch.from_numpy(order)
+                starts, self._target[order], entries.row[order], entries.column[order], order
             )
         return self._phases[key]
 
@@ -96,7 +92,7 @@ class Structure:
                 start += taken
         return Groups(*(np.array(part, dtype=np.int64) for part in (first, size, channel)))
 
-    def offsets(self, key: tuple[int | str, ...], make: Callable[[], Ints]) -> Ints:
+    def offsets(self, key: Hashable, make: Callable[[], Ints]) -> Ints:
         """What `make` answers, kept for `key`, which says all that it depends on beside this structure."""
         if key not in self._offsets:
             if len(self._offsets) >= 16:  # a few sizes of batches and images; more are not worth the memory
