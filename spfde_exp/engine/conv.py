@@ -9,9 +9,12 @@ from torch.autograd.function import once_differentiable
 
 from spfde_exp.engine.kernels import Floats, Ints, dots, gather
 from spfde_exp.engine.layout import empty, padded
-from spfde_exp.engine.structure import Structure
+from spfde_exp.engine.structure import Rows, Structure
 
 __all__ = ["SparseConv2d", "sparse_conv2d"]
+
+PART = 128  # numbers of a row whose sums are in registers
+IN_CACHE = 12000  # numbers of the input that may be read for them
 
 
 def sparse_conv2d(x: Tensor, weight: Tensor, structure: Structure, stride: int = 1) -> Tensor:
@@ -47,7 +50,7 @@ class SparseConv2d(torch.autograd.Function):
         values = weight.detach().numpy().reshape(-1)[structure.entries.index]
         buffer, source = _source(x, structure.shape[2], stride)
         y = empty(n, structure.shape[0], -(-h // stride), -(-w // stride), dtype=x.dtype)
-        _gather_into(y, buffer, source.offsets(structure), values, structure.entries.starts, source)
+        _gather_into(y, buffer, source.rows(structure), values, source)
         ctx.save_for_backward(buffer)
         ctx.structure, ctx.stride, ctx.shape, ctx.source, ctx.values = structure, stride, x.shape, source, values
         return y
@@ -75,7 +78,7 @@ class _Source(NamedTuple):
     shift: int  # rows and columns before those that the first non-zero of a kernel takes for the first output
     stride: int  # rows of the buffer from one row of the output to the next
 
-    def offsets(self, structure: Structure) -> Ints:
+    def rows(self, structure: Structure) -> Rows:
         """Of every non-zero, where the row begins that it takes for the first row of the output."""
 
         def make() -> Ints:
@@ -84,7 +87,12 @@ class _Source(NamedTuple):
             column = column % 2 * self.half + column // 2 * self.pixel if self.half else column * self.pixel
             return entries.channel * self.plane + (entries.row + self.shift) * self.row + column
 
-        return structure.offsets(self, make)
+        return structure.rows(self, structure.entries, make, self.planes_at_once(structure))
+
+    def planes_at_once(self, structure: Structure) -> int:
+        """Of how many planes what a part of a row takes stays in the first cache."""
+        kernel = structure.shape[2]
+        return max(1, IN_CACHE // (kernel * (PART + (kernel - 1) * self.pixel)))
 
 
 def _source(x: Tensor, kernel: int, stride: int) -> tuple[Tensor, _Source]:
@@ -138,17 +146,17 @@ def _gather_part(
         columns = (j - entries.column) // stride + border
         return entries.channel * source.plane + rows * source.row + columns * source.pixel
 
-    offsets = structure.offsets((source, stride, first), make)
-    _gather_into(result, g, offsets, values[entries.index], entries.starts, source)
+    rows = structure.rows((source, stride, first), entries, make, source.planes_at_once(structure))
+    _gather_into(result, g, rows, values[entries.index], source)
 
 
 def _gather_into(
-    y: Tensor, buffer: Tensor, offsets: Ints, values: Floats, starts: Ints, source: _Source
+    y: Tensor, buffer: Tensor, rows: Rows, values: Floats, source: _Source
 ) -> None:
     """`y` is in the layout and without border."""
     n, channels, h, w = y.shape
     gather(
-        padded(y).view(-1).numpy(), buffer.view(-1).numpy(), offsets, values, starts,
+        padded(y).view(-1).numpy(), buffer.view(-1).numpy(), rows.offsets, values, rows.bounds,
         shape=(channels, h, w * n), steps=(0, h * w * n, w * n, source.stride * source.row),
         threads=torch.get_num_threads(),
     )  # fmt: skip
@@ -162,7 +170,7 @@ def _weight_gradient(
     border = (g.shape[2] - w) // 2
     sums = np.zeros(structure.count)
     dots(
-        sums, g.view(-1).numpy(), buffer.view(-1).numpy(), source.offsets(structure), structure.groups,
+        sums, g.view(-1).numpy(), buffer.view(-1).numpy(), source.rows(structure).offsets, structure.groups,
         shape=(h, w * n), steps=(border * (row + pixel), plane, row, source.stride * source.row),
         threads=torch.get_num_threads(),
     )  # fmt: skip

@@ -99,18 +99,26 @@ class _Vectors:
 
 
 def _sum_of_shifted(vectors: int) -> Any:
-    """out[o:] = sum of values[k] * x[offsets[k] + t:] over k from begin to end, for so many vectors."""
+    """out[o:] = sum of values[k] * x[offsets[k] + t:] over k from begin to end, for so many vectors.
+
+    If `more`, it is added to what `out` holds.
+    """
 
     @intrinsic
-    def emit(_: Any, out: Any, x: Any, offsets: Any, values: Any, begin: Any, end: Any, o: Any, t: Any) -> Any:
+    def emit(
+        _: Any, out: Any, x: Any, offsets: Any, values: Any, begin: Any, end: Any, o: Any, t: Any, more: Any
+    ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             emitted = _Vectors(context, builder, signature.args[0].dtype)
             pointers = [emitted.data(*pair) for pair in zip(signature.args[:4], arguments[:4], strict=True)]
             out, x, offsets, values = pointers
-            begin, end, o, t = arguments[4:]
+            begin, end, o, t, more = arguments[4:]
             index = begin.type
             x, out = builder.gep(x, [t]), builder.gep(out, [o])
             sums = [emitted.variable() for _ in range(vectors)]
+            with builder.if_then(more):
+                for i, place in enumerate(sums):
+                    builder.store(emitted.load(builder.gep(out, [index(i * emitted.lanes)])), place)
             with cgutils.for_range_slice(builder, begin, end, index(1), inc=True) as (k, _):
                 value = emitted.splat(builder.load(builder.gep(values, [k])))
                 shifted = builder.gep(x, [builder.load(builder.gep(offsets, [k]))])
@@ -121,7 +129,7 @@ def _sum_of_shifted(vectors: int) -> Any:
                 emitted.store(builder.load(place), builder.gep(out, [index(i * emitted.lanes)]))
             return context.get_dummy_value()
 
-        return types.void(out, x, offsets, values, *[types.intp] * 4), generate
+        return types.void(out, x, offsets, values, *[types.intp] * 4, types.boolean), generate
 
     return emit
 
@@ -186,7 +194,7 @@ _dot_most, _dot_4, _dot_2, _dot_1 = (_dot_products(n) for n in (_LARGEST, 4, 2, 
 
 # The compiled functions take flat arrays and plain numbers; mypy cannot look into them.
 @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def _gather_items(out, x, offsets, values, starts, shape, steps, begin, end):  # type: ignore[no-untyped-def]
+def _gather_items(out, x, offsets, values, bounds, shape, steps, begin, end):  # type: ignore[no-untyped-def]
     """`gather` for some items, each a part of a row in a block of output channels."""
     channels, _, length = shape
     origin, plane, row, x_row = steps
@@ -196,29 +204,26 @@ def _gather_items(out, x, offsets, values, starts, shape, steps, begin, end):  #
     for item in range(begin, end):
         line, part, block = item // (parts * blocks), item // blocks % parts, item % blocks
         left, right = part * most, min(length, (part + 1) * most)
-        for channel in range(block * _BLOCK, min(channels, (block + 1) * _BLOCK)):
-            k, stop = starts[channel], starts[channel + 1]
-            o, t = origin + channel * plane + line * row, line * x_row
-            at = left
-            if right - at >= most:
-                _sum_most(out, x, offsets, values, k, stop, o + at, t + at)
-                at += most
-            if right - at >= 4 * lanes:
-                _sum_4(out, x, offsets, values, k, stop, o + at, t + at)
-                at += 4 * lanes
-            if right - at >= 2 * lanes:
-                _sum_2(out, x, offsets, values, k, stop, o + at, t + at)
-                at += 2 * lanes
-            if right - at >= lanes:
-                _sum_1(out, x, offsets, values, k, stop, o + at, t + at)
-                at += lanes
-            if at < right and length >= lanes:
-                # The last vector ends with the row, over numbers that it computes again, to the same bits.
-                at = length - lanes
-                _sum_1(out, x, offsets, values, k, stop, o + at, t + at)
-            elif at < right:
-                for i in range(length):
-                    total = x[0] * 0
+        for slab in range(len(bounds) - 1):
+            more = slab > 0
+            for channel in range(block * _BLOCK, min(channels, (block + 1) * _BLOCK)):
+                k, stop = bounds[slab, channel], bounds[slab + 1, channel]
+                o, t = origin + channel * plane + line * row, line * x_row
+                at = left
+                if right - at >= most:
+                    _sum_most(out, x, offsets, values, k, stop, o + at, t + at, more)
+                    at += most
+                if right - at >= 4 * lanes:
+                    _sum_4(out, x, offsets, values, k, stop, o + at, t + at, more)
+                    at += 4 * lanes
+                if right - at >= 2 * lanes:
+                    _sum_2(out, x, offsets, values, k, stop, o + at, t + at, more)
+                    at += 2 * lanes
+                if right - at >= lanes:
+                    _sum_1(out, x, offsets, values, k, stop, o + at, t + at, more)
+                    at += lanes
+                for i in range(at, right):
+                    total = out[o + i] if more else out.dtype.type(0)
                     for j in range(k, stop):
                         total += values[j] * x[offsets[j] + t + i]
                     out[o + i] = total
@@ -253,10 +258,10 @@ def _dots_items(sums, g, x, offsets, first, size, channel, shape, steps, begin, 
 
 
 @njit(nogil=True, cache=True, parallel=True)  # type: ignore[untyped-decorator]
-def _gather_threads(out, x, offsets, values, starts, shape, steps, items, threads):  # type: ignore[no-untyped-def]
+def _gather_threads(out, x, offsets, values, bounds, shape, steps, items, threads):  # type: ignore[no-untyped-def]
     for i in prange(threads):
         _gather_items(
-            out, x, offsets, values, starts, shape, steps, items * i // threads, items * (i + 1) // threads
+            out, x, offsets, values, bounds, shape, steps, items * i // threads, items * (i + 1) // threads
         )
 
 
@@ -275,29 +280,31 @@ def gather(
     x: Floats,
     offsets: Ints,
     values: Floats,
-    starts: Ints,
+    bounds: Ints,
     shape: tuple[int, int, int],
     steps: tuple[int, int, int, int],
     threads: int = 1,
 ) -> None:
     """Every row of `out` becomes a weighted sum of rows of `x`.
 
-    out[origin + c * plane + h * row + i] = sum over k in starts[c] .. starts[c + 1] of
+    out[origin + c * plane + h * row + i] = sum over k in bounds[0, c] .. bounds[-1, c] of
     values[k] * x[offsets[k] + h * x_row + i], for c, h, i below `shape`.
 
     Args:
         out, x, values: flat and contiguous, of one type, float32 or float64.
         offsets: where in `x` the row lies that non-zero k takes for the first row of `out`.
+        bounds: [slabs + 1, channels] where in k the slabs of every channel begin. Slabs are worked off one after the
+            other, each for several channels: they are to be so thin that what they read stays in the first cache.
         shape: channels, rows, length of a row.
         steps: origin, plane, row (of `out`), x_row.
     """
     channels, rows, length = shape
     items = rows * -(-length // (_LARGEST * (_BYTES // x.itemsize))) * -(-channels // _BLOCK)
     if threads == 1 or items == 1:
-        _gather_items(out, x, offsets, values, starts, shape, steps, 0, items)
+        _gather_items(out, x, offsets, values, bounds, shape, steps, 0, items)
     else:
         _set_threads(threads)
-        _gather_threads(out, x, offsets, values, starts, shape, steps, items, min(threads, items))
+        _gather_threads(out, x, offsets, values, bounds, shape, steps, items, min(threads, items))
 
 
 def dots(

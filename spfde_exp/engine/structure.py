@@ -10,7 +10,9 @@ from torch import Tensor
 
 from spfde_exp.engine.kernels import GROUPS, Ints
 
-__all__ = ["Entries", "Groups", "Structure"]
+__all__ = ["Entries", "Groups", "Rows", "Structure"]
+FEWEST_IN_SLAB = 16
+
 
 class Entries(NamedTuple):
     """Non-zero weights by the channel that they are summed into, in compressed rows.
@@ -23,6 +25,13 @@ class Entries(NamedTuple):
     row: Ints  # [non-zeros] of the kernel
     column: Ints  # [non-zeros] of the kernel
     index: Ints  # [non-zeros] flat index into the weight, or into the values where the entries are transposed
+
+
+class Rows(NamedTuple):
+    """What `spfde_exp.engine.kernels.gather` reads of the entries, for one shape of images and batch."""
+
+    offsets: Ints  # [non-zeros]
+    bounds: Ints  # [slabs + 1, channels]
 
 
 class Groups(NamedTuple):
@@ -48,7 +57,7 @@ class Structure:
         channel, source, row, column = np.unravel_index(flat, self.shape)
         self._target = channel
         self.entries = Entries(_starts(channel, self.shape[0]), source, row, column, flat)
-        self._offsets: dict[Hashable, Ints] = {}
+        self._rows: dict[Hashable, Rows] = {}
 
     @property
     def count(self) -> int:
@@ -92,13 +101,13 @@ class Structure:
                 start += taken
         return Groups(*(np.array(part, dtype=np.int64) for part in (first, size, channel)))
 
-    def offsets(self, key: Hashable, make: Callable[[], Ints]) -> Ints:
-        """What `make` answers, kept for `key`, which says all that it depends on beside this structure."""
-        if key not in self._offsets:
-            if len(self._offsets) >= 16:  # a few sizes of batches and images; more are not worth the memory
-                self._offsets.clear()
-            self._offsets[key] = make()
-        return self._offsets[key]
+    def rows(self, key: Hashable, entries: Entries, offsets: Callable[[], Ints], planes_at_once: int) -> Rows:
+        """Offsets by `offsets`, and slabs of so many planes that are read; kept for `key`, which tells all of it."""
+        if key not in self._rows:
+            if len(self._rows) >= 16:  # a few sizes of batches and images; more are not worth the memory
+                self._rows.clear()
+            self._rows[key] = Rows(offsets(), _bounds(entries, planes_at_once))
+        return self._rows[key]
 
     @cached_property
     def _phases(self) -> dict[tuple[int, int, int], Entries]:
@@ -107,3 +116,17 @@ class Structure:
 
 def _starts(sorted_channels: Ints, channels: int) -> Ints:
     return np.concatenate([[0], np.cumsum(np.bincount(sorted_channels, minlength=channels))]).astype(np.int64)
+
+
+def _bounds(entries: Entries, planes_at_once: int) -> Ints:
+    channels = len(entries.starts) - 1
+    planes = int(entries.channel.max(initial=0)) + 1
+    # A slab costs a load and a store of the sums: it is to hold some non-zeros of each channel.
+    slabs = min(-(-planes // planes_at_once), max(1, len(entries.channel) // (channels * FEWEST_IN_SLAB)))
+    firsts = np.linspace(0, planes, slabs + 1).round().astype(np.int64)
+    # Entries are sorted by channel and, within it, by the plane that they read.
+    target = np.repeat(np.arange(channels), np.diff(entries.starts))
+    place = target * planes + entries.channel
+    wanted = np.arange(channels) * planes + firsts[:, None]
+    bounds = np.searchsorted(place, wanted.ravel()).reshape(wanted.shape)
+    return np.ascontiguousarray(bounds, dtype=np.int64)
