@@ -47,7 +47,7 @@ class SparseConv2d(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, structure: Structure, stride: int) -> Tensor:
         n, _, h, w = x.shape
-        values = weight.detach().numpy().reshape(-1)[structure.entries.index]
+        values = weight.detach().numpy().reshape(-1)[structure.entries.position]
         buffer, source = _source(x, structure.shape[2], stride)
         y = empty(n, structure.shape[0], -(-h // stride), -(-w // stride), dtype=x.dtype)
         _gather_into(y, buffer, source.rows(structure), values, source)
@@ -132,7 +132,13 @@ def _input_gradient(
 
 
 def _gather_part(
-    result: Tensor, g: Tensor, source: _Source, values: Floats, structure: Structure, stride: int, first: tuple[int, int]
+    result: Tensor,
+    g: Tensor,
+    source: _Source,
+    values: Floats,
+    structure: Structure,
+    stride: int,
+    first: tuple[int, int],
 ) -> None:
     """Gradient of the inputs that begin at `first` and are `stride` apart."""
     padding = structure.shape[2] // 2
@@ -147,12 +153,10 @@ def _gather_part(
         return entries.channel * source.plane + rows * source.row + columns * source.pixel
 
     rows = structure.rows((source, stride, first), entries, make, source.planes_at_once(structure))
-    _gather_into(result, g, rows, values[entries.index], source)
+    _gather_into(result, g, rows, values[entries.position], source)
 
 
-def _gather_into(
-    y: Tensor, buffer: Tensor, rows: Rows, values: Floats, source: _Source
-) -> None:
+def _gather_into(y: Tensor, buffer: Tensor, rows: Rows, values: Floats, source: _Source) -> None:
     """`y` is in the layout and without border."""
     n, channels, h, w = y.shape
     gather(
@@ -175,7 +179,7 @@ def _weight_gradient(
         threads=torch.get_num_threads(),
     )  # fmt: skip
     result = g.new_zeros(structure.shape)
-    result.view(-1).numpy()[structure.entries.index] = sums
+    result.view(-1).numpy()[structure.entries.position] = sums
     return result
 
 

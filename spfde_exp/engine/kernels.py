@@ -22,7 +22,7 @@ from numba.extending import intrinsic
 __all__ = ["GROUPS", "dots", "gather"]
 
 _REGISTERS_32 = binding.get_host_cpu_features().get("avx512f", False)
-# Vectors, or non-zeros, whose sums are in registers at the same time; AVX2 has half as many registers, of half the size.
+# Vectors, or non-zeros, whose sums are in registers together; AVX2 has half as many registers, of half the size.
 GROUPS = (8, 4, 2, 1) if _REGISTERS_32 else (4, 2, 1)
 _LARGEST = GROUPS[0]
 _BYTES = 64
@@ -42,9 +42,7 @@ class _Vectors:
         self.lanes = 8 * _BYTES // dtype.bitwidth
         self.type = ir.VectorType(self.element, self.lanes)
         name = f"llvm.fmuladd.v{self.lanes}f{dtype.bitwidth}"
-        self._fma = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(self.type, [self.type] * 3), name
-        )
+        self._fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(self.type, [self.type] * 3), name)
 
     def data(self, array_type: Any, array: Any) -> Any:
         return self.context.make_array(array_type)(self.context, self.builder, array).data
@@ -193,7 +191,7 @@ _dot_most, _dot_4, _dot_2, _dot_1 = (_dot_products(n) for n in (_LARGEST, 4, 2, 
 
 
 # The compiled functions take flat arrays and plain numbers; mypy cannot look into them.
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def _gather_items(out, x, offsets, values, bounds, shape, steps, begin, end):  # type: ignore[no-untyped-def]
     """`gather` for some items, each a part of a row in a block of output channels."""
     channels, _, length = shape
@@ -229,7 +227,7 @@ def _gather_items(out, x, offsets, values, bounds, shape, steps, begin, end):  #
                     out[o + i] = total
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def _dots_items(sums, g, x, offsets, first, size, channel, shape, steps, begin, end):  # type: ignore[no-untyped-def]
     """`dots` for the groups from `begin` to `end`."""
     rows, length = shape
@@ -257,15 +255,13 @@ def _dots_items(sums, g, x, offsets, first, size, channel, shape, steps, begin, 
                 _dot_1(sums, g, x, offsets, k, o, t, lines, g_row, x_row, length)
 
 
-@njit(nogil=True, cache=True, parallel=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True, parallel=True)
 def _gather_threads(out, x, offsets, values, bounds, shape, steps, items, threads):  # type: ignore[no-untyped-def]
     for i in prange(threads):
-        _gather_items(
-            out, x, offsets, values, bounds, shape, steps, items * i // threads, items * (i + 1) // threads
-        )
+        _gather_items(out, x, offsets, values, bounds, shape, steps, items * i // threads, items * (i + 1) // threads)
 
 
-@njit(nogil=True, cache=True, parallel=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True, parallel=True)
 def _dots_threads(  # type: ignore[no-untyped-def]
     sums, g, x, offsets, first, size, channel, shape, steps, items, threads
 ):
@@ -338,4 +334,4 @@ def dots(
 
 def _set_threads(threads: int) -> None:
     """Numba's pool has as many threads as the machine has cores unless told otherwise; more chunks wait in it."""
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]

@@ -24,7 +24,7 @@ class Entries(NamedTuple):
     channel: Ints  # [non-zeros] the channel that is read
     row: Ints  # [non-zeros] of the kernel
     column: Ints  # [non-zeros] of the kernel
-    index: Ints  # [non-zeros] flat index into the weight, or into the values where the entries are transposed
+    position: Ints  # [non-zeros] flat index into the weight, or into the values where the entries are transposed
 
 
 class Rows(NamedTuple):
@@ -72,7 +72,7 @@ class Structure:
     def phase(self, stride: int, row: int, column: int) -> Entries:
         """Non-zeros by input channel that reach every `stride`-th row and column of the input.
 
-        With the stride 1 this is the transpose. `index` is into the values in the order of `entries`.
+        With the stride 1 this is the transpose. `position` is into the values in the order of `entries`.
 
         Args:
             row, column: the kernel's rows are those that are `row` modulo `stride`, and the columns likewise.
@@ -83,9 +83,7 @@ class Structure:
             chosen = np.flatnonzero((entries.row % stride == row) & (entries.column % stride == column))
             order = chosen[np.argsort(entries.channel[chosen], kind="stable")]
             starts = _starts(entries.channel[order], self.shape[1])
-            self._phases[key] = Entries(
-                starts, self._target[order], entries.row[order], entries.column[order], order
-            )
+            self._phases[key] = Entries(starts, self._target[order], entries.row[order], entries.column[order], order)
         return self._phases[key]
 
     @cached_property

@@ -2,7 +2,7 @@
 
 import torch
 
-from spfde_exp.engine.kernels import GROUPS
+from spfde_exp.engine.kernels import GROUPS, Ints
 from spfde_exp.engine.structure import FEWEST_IN_SLAB, Structure
 
 
@@ -22,7 +22,7 @@ def test_entries_are_sorted_by_output_channel_then_input() -> None:
     assert entries.channel.tolist() == [0, 1, 1]
     assert entries.row.tolist() == [1, 2, 0]
     assert entries.column.tolist() == [1, 0, 2]
-    assert entries.index.tolist() == [4, 9 + 6, 4 * 9 + 9 + 2]
+    assert entries.position.tolist() == [4, 9 + 6, 4 * 9 + 9 + 2]
 
 
 def test_the_transpose_is_sorted_by_input_channel() -> None:
@@ -30,15 +30,15 @@ def test_the_transpose_is_sorted_by_input_channel() -> None:
     assert transposed.starts.tolist() == [0, 1, 3]
     assert transposed.channel.tolist() == [0, 0, 2]
     assert transposed.row.tolist() == [1, 2, 0]
-    assert transposed.index.tolist() == [0, 1, 2]  # into the values
+    assert transposed.position.tolist() == [0, 1, 2]  # into the values
 
 
 def test_phases_of_a_stride_share_the_non_zeros_out() -> None:
     structure = two_channels()
     odd, even = structure.phase(2, 1, 1), structure.phase(2, 0, 0)
-    assert odd.index.tolist() == [0]
-    assert even.index.tolist() == [1, 2]
-    assert structure.phase(2, 0, 1).index.tolist() == structure.phase(2, 1, 0).index.tolist() == []
+    assert odd.position.tolist() == [0]
+    assert even.position.tolist() == [1, 2]
+    assert structure.phase(2, 0, 1).position.tolist() == structure.phase(2, 1, 0).position.tolist() == []
 
 
 def test_groups_take_as_many_as_they_can_of_one_channel() -> None:
@@ -55,14 +55,14 @@ def test_slabs_hold_enough_and_are_kept() -> None:
     structure = Structure(torch.ones(2, 4 * FEWEST_IN_SLAB, 1, 1, dtype=torch.bool))
     entries, made = structure.entries, []
 
-    def offsets() -> "object":
+    def offsets() -> Ints:
         made.append(1)
         return entries.channel
 
-    rows = structure.rows("a", entries, offsets, planes_at_once=2 * FEWEST_IN_SLAB)  # type: ignore[arg-type]
+    rows = structure.rows("a", entries, offsets, planes_at_once=2 * FEWEST_IN_SLAB)
     assert rows.bounds.tolist() == [[0, 4 * FEWEST_IN_SLAB], [32, 96], [64, 128]]
-    assert structure.rows("a", entries, offsets, planes_at_once=1) is rows  # type: ignore[arg-type]
-    thin = structure.rows("b", entries, offsets, planes_at_once=1)  # type: ignore[arg-type]
+    assert structure.rows("a", entries, offsets, planes_at_once=1) is rows
+    thin = structure.rows("b", entries, offsets, planes_at_once=1)
     assert len(thin.bounds) - 1 == 4
     assert len(made) == 2
 
