@@ -19,7 +19,7 @@ from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["GROUPS", "dots", "gather"]
+__all__ = ["GROUPS", "Floats", "Ints", "dots", "gather", "set_threads"]
 
 _REGISTERS_32 = binding.get_host_cpu_features().get("avx512f", False)
 # Vectors, or non-zeros, whose sums are in registers together; AVX2 has half as many registers, of half the size.
@@ -299,7 +299,7 @@ def gather(
     if threads == 1 or items == 1:
         _gather_items(out, x, offsets, values, bounds, shape, steps, 0, items)
     else:
-        _set_threads(threads)
+        set_threads(threads)
         _gather_threads(out, x, offsets, values, bounds, shape, steps, items, min(threads, items))
 
 
@@ -328,10 +328,10 @@ def dots(
     if threads == 1 or items <= 1:
         _dots_items(sums, g, x, offsets, *groups, shape, steps, 0, items)
     else:
-        _set_threads(threads)
+        set_threads(threads)
         _dots_threads(sums, g, x, offsets, *groups, shape, steps, items, min(threads, items))
 
 
-def _set_threads(threads: int) -> None:
+def set_threads(threads: int) -> None:
     """Numba's pool has as many threads as the machine has cores unless told otherwise; more chunks wait in it."""
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
