@@ -17,63 +17,69 @@ __all__ = ["backward", "forward"]
 _SUM = {"reassoc", "contract", "nsz"}
 
 
+# Rows are slices, whose indices LLVM sees to be within them: only then it makes vectors of these loops.
 @njit(nogil=True, cache=True, fastmath=_SUM)
-def _sum(x, start, length):  # type: ignore[no-untyped-def]
+def _sum(x):  # type: ignore[no-untyped-def]
     total = x.dtype.type(0)
-    for i in range(start, start + length):
+    for i in range(len(x)):
         total += x[i]
     return total
 
 
 @njit(nogil=True, cache=True, fastmath=_SUM)
-def _squares(x, start, length, mean):  # type: ignore[no-untyped-def]
+def _squares(x, mean):  # type: ignore[no-untyped-def]
     total = x.dtype.type(0)
-    for i in range(start, start + length):
+    for i in range(len(x)):
         total += (x[i] - mean) * (x[i] - mean)
     return total
 
 
 @njit(nogil=True, cache=True, fastmath=_SUM)
-def _gradient_sums(g, a, y, b, x, c, length, mean, relu):  # type: ignore[no-untyped-def]
+def _gradient_sums(g, y, x, mean, relu):  # type: ignore[no-untyped-def]
     """Sums over a row of the gradient behind ReLU, and of its products with the centred input."""
     zero = x.dtype.type(0)
     total, product = zero, zero
-    if relu:
-        for i in range(length):
-            part = zero if y[b + i] <= 0 else g[a + i]
-            total += part
-            product += part * (x[c + i] - mean)
-    else:
-        for i in range(length):
-            total += g[a + i]
-            product += g[a + i] * (x[c + i] - mean)
+    for i in range(len(x)):
+        part = zero if relu and y[i] <= 0 else g[i]
+        total += part
+        product += part * (x[i] - mean)
     return total, product
 
 
 @njit(nogil=True, cache=True)
-def _write(out, o, x, a, residual, r, length, mean, scale, bias, add, relu):  # type: ignore[no-untyped-def]
+def _write(out, x, residual, mean, scale, bias, add, relu):  # type: ignore[no-untyped-def]
     zero = x.dtype.type(0)
     if add:
-        for i in range(length):
-            value = (x[a + i] - mean) * scale + bias + residual[r + i]
-            out[o + i] = zero if relu and value < 0 else value
+        for i in range(len(x)):
+            value = (x[i] - mean) * scale + bias + residual[i]
+            out[i] = zero if relu and value < 0 else value
     else:
-        for i in range(length):
-            value = (x[a + i] - mean) * scale + bias
-            out[o + i] = zero if relu and value < 0 else value
+        for i in range(len(x)):
+            value = (x[i] - mean) * scale + bias
+            out[i] = zero if relu and value < 0 else value
 
 
 @njit(nogil=True, cache=True)
-def _write_gradient(  # type: ignore[no-untyped-def]
-    out, o, copy, e, g, a, y, b, x, c, length, mean, scale, shift, slope, relu, keep
-):
-    """scale * (gradient behind ReLU - shift - slope * centred input), and that gradient itself if `keep`."""
+def _write_gradient(out, g, y, x, mean, scale, shift, slope, relu):  # type: ignore[no-untyped-def]
+    """scale * (gradient behind ReLU - shift - slope * centred input)."""
     zero = x.dtype.type(0)
-    for i in range(length):
-        part = zero if relu and y[b + i] <= 0 else g[a + i]
-        out[o + i] = scale * (part - shift - slope * (x[c + i] - mean))
-        if keep:
-            copy[e + i] = part
+    for i in range(len(x)):
+        part = zero if relu and y[i] <= 0 else g[i]
+        out[i] = scale * (part - shift - slope * (x[i] - mean))
+
+
+@njit(nogil=True, cache=True)
+def _write_masked(out, g, y, relu):  # type: ignore[no-untyped-def]
+    """The gradient behind ReLU."""
+    zero = g.dtype.type(0)
+    for i in range(len(g)):
+        out[i] = zero if relu and y[i] <= 0 else g[i]
+
+
+@njit(nogil=True, cache=True)
+def _row(x, at, channel, line, length):  # type: ignore[no-untyped-def]
+    start = at[0] + channel * at[1] + line * at[2]
+    return x[start : start + length]
 
 
 @njit(nogil=True, cache=True)
@@ -83,25 +89,20 @@ def _forward(  # type: ignore[no-untyped-def]
     rows, length = shape
     training, add, relu = flags
     kind = x.dtype.type
-    for channel in range(begin, end):
-        start = x_at[0] + channel * x_at[1]
+    for c in range(begin, end):
         if training:
             total = 0.0
             for h in range(rows):
-                total += _sum(x, start + h * x_at[2], length)
-            mean[channel] = total / (rows * length)
+                total += _sum(_row(x, x_at, c, h, length))
+            mean[c] = total / (rows * length)
             total = 0.0
             for h in range(rows):
-                total += _squares(x, start + h * x_at[2], length, kind(mean[channel]))
-            variance[channel] = total / (rows * length)
-        scale = kind(weight[channel] / (variance[channel] + eps) ** 0.5)
+                total += _squares(_row(x, x_at, c, h, length), kind(mean[c]))
+            variance[c] = total / (rows * length)
+        middle, scale, offset = kind(mean[c]), kind(weight[c] / (variance[c] + eps) ** 0.5), kind(bias[c])
         for h in range(rows):
-            o = out_at[0] + channel * out_at[1] + h * out_at[2]
-            r = residual_at[0] + channel * residual_at[1] + h * residual_at[2]
-            _write(
-                out, o, x, start + h * x_at[2], residual, r, length, kind(mean[channel]), scale, kind(bias[channel]),
-                add, relu,
-            )  # fmt: skip
+            to, added = _row(out, out_at, c, h, length), _row(residual, residual_at, c, h, length)
+            _write(to, _row(x, x_at, c, h, length), added, middle, scale, offset, add, relu)
 
 
 @njit(nogil=True, cache=True)
@@ -112,28 +113,25 @@ def _backward(  # type: ignore[no-untyped-def]
     rows, length = shape
     training, keep, relu = flags
     kind = x.dtype.type
-    for channel in range(begin, end):
-        middle, deviation = kind(mean[channel]), (variance[channel] + eps) ** 0.5
+    for c in range(begin, end):
+        middle, deviation = kind(mean[c]), (variance[c] + eps) ** 0.5
         total, product = 0.0, 0.0
         for h in range(rows):
-            a = g_at[0] + channel * g_at[1] + h * g_at[2]
-            b = y_at[0] + channel * y_at[1] + h * y_at[2]
-            c = x_at[0] + channel * x_at[1] + h * x_at[2]
-            one, other = _gradient_sums(g, a, y, b, x, c, length, middle, relu)
+            g_row, y_row = _row(g, g_at, c, h, length), _row(y, y_at, c, h, length)
+            one, other = _gradient_sums(g_row, y_row, _row(x, x_at, c, h, length), middle, relu)
             total += one
             product += other
-        weight_grad[channel], bias_grad[channel] = product / deviation, total
-        scale, shift, slope = kind(weight[channel] / deviation), kind(0), kind(0)
+        weight_grad[c], bias_grad[c] = product / deviation, total
+        scale, shift, slope = kind(weight[c] / deviation), kind(0), kind(0)
         if training:
             count = rows * length
             shift, slope = kind(total / count), kind(product / (deviation * deviation * count))
         for h in range(rows):
-            o = out_at[0] + channel * out_at[1] + h * out_at[2]
-            e = copy_at[0] + channel * copy_at[1] + h * copy_at[2]
-            a = g_at[0] + channel * g_at[1] + h * g_at[2]
-            b = y_at[0] + channel * y_at[1] + h * y_at[2]
-            c = x_at[0] + channel * x_at[1] + h * x_at[2]
-            _write_gradient(out, o, copy, e, g, a, y, b, x, c, length, middle, scale, shift, slope, relu, keep)
+            g_row, y_row = _row(g, g_at, c, h, length), _row(y, y_at, c, h, length)
+            to, x_row = _row(out, out_at, c, h, length), _row(x, x_at, c, h, length)
+            _write_gradient(to, g_row, y_row, x_row, middle, scale, shift, slope, relu)
+            if keep:
+                _write_masked(_row(copy, copy_at, c, h, length), g_row, y_row, relu)
 
 
 @njit(nogil=True, cache=True, parallel=True)
