@@ -27,7 +27,7 @@ SCHEMA_VERSION = 1
 # What cannot change the result: where, how watched, how launched, how spelled.
 NOT_IDENTITY = (
     "device", "threads", "runs_dir", "checkpoint_every", "force", "dry_run", "sweep", "logger", "dataset.root",
-    "dataset.workers", "effort", "model.allow", "sparsity.tolerance", "cuda_graphs",
+    "dataset.workers", "effort", "model.allow", "sparsity.tolerance", "cuda_graphs", "engine",
 )  # fmt: skip
 
 KINDS = {"integer": "a whole number", "float": "a number", "bool": "true or false"}
@@ -155,9 +155,16 @@ def resolve(raw: DictConfig | Mapping[str, Any]) -> Config:
     _resolve_model(config.model)
     _resolve_method(config)
     _resolve_schedule(config)
+    _check_engine(config)
     if not config.hooks.cka:
         config.hooks.examples = HooksConfig.examples
     return config
+
+
+def _check_engine(config: Config) -> None:
+    for said, impossible in (("precision=bf16", config.precision == "bf16"), ("compile=true", config.compile)):
+        if config.engine == "sparse" and impossible:
+            raise UserError(f"engine=sparse is impossible with {said}; leave that out, or use engine=auto or dense")
 
 
 def _resolve_model(model: Model) -> None:

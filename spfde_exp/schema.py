@@ -161,6 +161,7 @@ class Config:
     force: bool
     dry_run: Any
     hooks: HooksConfig = field(default_factory=HooksConfig)
+    engine: str = "dense"
     compile: bool = False
     cuda_graphs: bool = True
     sweep: Any = field(default=None)  # the sweep files named by +sweep=, for W&B's group only
@@ -189,6 +190,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "logger.name": ("wandb", "none"),
     "logger.mode": ("offline", "online", "disabled"),
     "precision": ("fp32", "tf32", "bf16"),
+    "engine": ("dense", "sparse", "auto"),
 }
 
 # key -> (allowed, what to say). Bounds of keys that scale or combine are checked in config.resolve.

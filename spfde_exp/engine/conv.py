@@ -26,7 +26,7 @@ def sparse_conv2d(x: Tensor, weight: Tensor, structure: Structure, stride: int =
     Args:
         x: [N, I, H, W], on the CPU, float32 or float64, in any layout; without a copy if it is in that of
             `spfde_exp.engine.layout` with a border of kernel // 2.
-        weight: [O, I, K, K] with K odd, of the same type.
+        weight: [O, I, K, K] with K odd, of the same type; without a copy if it is contiguous, or channels last.
         structure: of the mask of `weight`.
         stride: 1 or 2.
 
@@ -37,6 +37,8 @@ def sparse_conv2d(x: Tensor, weight: Tensor, structure: Structure, stride: int =
         ValueError: something is none of the above.
     """
     _check(x, weight, structure, stride)
+    if not (weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last)):
+        weight = weight.contiguous()
     result: Tensor = SparseConv2d.apply(x, weight, structure, stride)
     return result
 
@@ -47,12 +49,13 @@ class SparseConv2d(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, structure: Structure, stride: int) -> Tensor:
         n, _, h, w = x.shape
-        values = weight.detach().numpy().reshape(-1)[structure.entries.position]
+        values = _memory(weight)[structure.places(weight.stride())]
         buffer, source = _source(x, structure.shape[2], stride)
         y = empty(n, structure.shape[0], -(-h // stride), -(-w // stride), dtype=x.dtype)
         _gather_into(y, buffer, source.rows(structure), values, source)
         ctx.save_for_backward(buffer)
         ctx.structure, ctx.stride, ctx.shape, ctx.source, ctx.values = structure, stride, x.shape, source, values
+        ctx.weight_strides = weight.stride()
         return y
 
     @staticmethod
@@ -61,10 +64,14 @@ class SparseConv2d(torch.autograd.Function):
         structure: Structure = ctx.structure
         padding = structure.shape[2] // 2
         to_input, to_weight = ctx.needs_input_grad[:2]
+        w_grad = None
         (buffer,) = ctx.saved_tensors
         g = padded(grad, padding if to_input else 0)
         x_grad = _input_gradient(g, grad.shape, ctx.values, structure, ctx.shape, ctx.stride) if to_input else None
-        w_grad = _weight_gradient(g, grad.shape, buffer, ctx.source, structure) if to_weight else None
+        if to_weight:
+            # In the weight's own strides, so that autograd takes it as it is.
+            w_grad = g.new_zeros(structure.shape.numel()).as_strided(structure.shape, ctx.weight_strides)
+            _memory(w_grad)[structure.places(ctx.weight_strides)] = _sums(g, grad.shape, buffer, ctx.source, structure)
         return x_grad, w_grad, None, None
 
 
@@ -166,9 +173,8 @@ def _gather_into(y: Tensor, buffer: Tensor, rows: Rows, values: Floats, source: 
     )  # fmt: skip
 
 
-def _weight_gradient(
-    g: Tensor, grad_shape: torch.Size, buffer: Tensor, source: _Source, structure: Structure
-) -> Tensor:
+def _sums(g: Tensor, grad_shape: torch.Size, buffer: Tensor, source: _Source, structure: Structure) -> Floats:
+    """Gradient of every non-zero weight."""
     n, _, h, w = grad_shape
     plane, row, pixel, _ = g.stride()
     border = (g.shape[2] - w) // 2
@@ -178,9 +184,13 @@ def _weight_gradient(
         shape=(h, w * n), steps=(border * (row + pixel), plane, row, source.stride * source.row),
         threads=torch.get_num_threads(),
     )  # fmt: skip
-    result = g.new_zeros(structure.shape)
-    result.view(-1).numpy()[structure.entries.position] = sums
-    return result
+    return sums
+
+
+def _memory(weight: Tensor) -> Floats:
+    """The numbers of a weight, in the order in which they lie in memory."""
+    flat: Floats = weight.detach().as_strided((weight.numel(),), (1,)).numpy()
+    return flat
 
 
 def _check(x: Tensor, weight: Tensor, structure: Structure, stride: int) -> None:

@@ -58,6 +58,7 @@ class Structure:
         self._target = channel
         self.entries = Entries(_starts(channel, self.shape[0]), source, row, column, flat)
         self._rows: dict[Hashable, Rows] = {}
+        self._places: dict[tuple[int, ...], Ints] = {}
 
     @property
     def count(self) -> int:
@@ -68,6 +69,14 @@ class Structure:
     def density(self) -> float:
         """Share of non-zeros in the weight."""
         return self.count / self.shape.numel()
+
+    def places(self, strides: tuple[int, ...]) -> Ints:
+        """Where the non-zeros lie in the memory of a weight with such strides, in the order of `entries`."""
+        if strides not in self._places:
+            entries = self.entries
+            indices = (self._target, entries.channel, entries.row, entries.column)
+            self._places[strides] = sum(step * index for step, index in zip(strides, indices, strict=True))
+        return self._places[strides]
 
     def phase(self, stride: int, row: int, column: int) -> Entries:
         """Non-zeros by input channel that reach every `stride`-th row and column of the input.

@@ -38,13 +38,18 @@ class CustomModel(BlockModel):
     def blocks(self) -> Blocks:
         return [(name, list(members)) for name, members in self._blocks]
 
-    def forward(self, x: Tensor, frozen: int = 0) -> Tensor:
-        check_frozen(frozen, len(self._blocks))
-        if frozen != self._frozen and torch.is_grad_enabled():
+    def freeze(self, blocks: int) -> None:
+        """Parameters of the first `blocks` blocks need no gradient from now on, those of the others do."""
+        if blocks != self._frozen:
             for index, parameters in enumerate(self._members):
                 for parameter in parameters:
-                    parameter.requires_grad_(index >= frozen)
-            self._frozen = frozen
+                    parameter.requires_grad_(index >= blocks)
+            self._frozen = blocks
+
+    def forward(self, x: Tensor, frozen: int = 0) -> Tensor:
+        check_frozen(frozen, len(self._blocks))
+        if torch.is_grad_enabled():
+            self.freeze(frozen)
         return _logits(self.net(x), type(self.net).__name__)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, fx, nn
@@ -11,6 +12,9 @@ from spfde_exp.inference.shrink import shrunk
 from spfde_exp.models.base import BlockModel
 from spfde_exp.schema import Freeze
 from spfde_exp.train.device import autocast
+
+if TYPE_CHECKING:  # it loads a compiler, which only runs that use it are to wait for
+    from spfde_exp.train.sparse_engine import SparseEngine
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +26,8 @@ class Forward:
         model: the network, on its device.
         prefix: what computes the frozen blocks; None where there are none, or `model` itself does.
         compiled: whether to compute with what torch.compile makes of it all.
+        engine: computes with the non-zeros only, in epochs in which it has something to gain; None to do without.
+        dense: whether the gradients of masked weights are wanted in the next step, which the engine does not make.
     """
 
     def __init__(
@@ -31,6 +37,7 @@ class Forward:
         precision: str,
         freeze: Freeze,
         image: tuple[int, int, int] | None = None,
+        engine: "SparseEngine | None" = None,
     ) -> None:
         """The forward pass of `model`, nothing frozen.
 
@@ -40,14 +47,16 @@ class Forward:
                 where it can be done (`fold`).
             image: (C, H, W) of one where masks leave whole channels out, so that folded blocks can do without; None
                 elsewhere.
+            engine: see the attribute.
         """
         self.model, self.device, self.precision = model, device, precision
+        self.engine, self.dense, self._by_engine = engine, False, False
         self.rests = freeze.bn == "eval"
         self.fold = freeze.fold and self.rests and model.chained
         self.image = image
         self.compiled = False
         self.prefix: fx.GraphModule | None = None
-        self._depth = 0
+        self._depth = self._fold_depth = 0
         self._compiled: Callable[[Tensor], Tensor] | None = None
 
     def prepare(self, frozen: int) -> None:
@@ -61,8 +70,12 @@ class Forward:
             for name, module in self.model.named_modules():
                 if name in cold:  # what is not a module's name is a parameter's
                     module.eval()
+        self._by_engine = self.engine is not None and self.engine.prepare(frozen)
+        folded = 0 if self._by_engine else frozen
+        if folded != self._fold_depth:
+            self.prefix, self._fold_depth = self._folded(folded), folded
         if frozen != self._depth:
-            self.prefix, self._depth, self._compiled = self._folded(frozen), frozen, None
+            self._depth, self._compiled = frozen, None
 
     def _folded(self, frozen: int) -> fx.GraphModule | None:
         if not self.fold or not frozen:
@@ -82,7 +95,7 @@ class Forward:
 
     def forget(self) -> None:
         """The weights are others now: fold anew with the next `prepare`."""
-        self.prefix, self._depth, self._compiled = None, 0, None
+        self.prefix, self._depth, self._fold_depth, self._compiled = None, 0, 0, None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits [B, num_classes] of images x [B, C, H, W], with the blocks at rest that `prepare` was told."""
@@ -93,7 +106,19 @@ class Forward:
             self._compiled = torch.compile(self._logits, dynamic=False)
         return self._compiled(x)
 
+    def evaluated(self, x: Tensor) -> Tensor:
+        """Logits of images x [B, C, H, W] in evaluation mode, which the model is in."""
+        if self._by_engine:
+            assert self.engine is not None
+            return self.engine.network.evaluated(x)
+        with autocast(self.device, self.precision):
+            logits: Tensor = self.model(x)
+        return logits
+
     def _logits(self, x: Tensor) -> Tensor:
+        if self._by_engine:
+            assert self.engine is not None
+            return self.engine.network(x, self.dense)
         with autocast(self.device, self.precision):
             if self.prefix is None:
                 logits: Tensor = self.model(x, frozen=self._depth)

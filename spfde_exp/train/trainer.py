@@ -4,7 +4,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,9 @@ from spfde_exp.train.graphs import CudaRecorder, Recorder, StepGraph
 from spfde_exp.train.optim import BlockSGD
 from spfde_exp.train.rng import generator
 from spfde_exp.train.tally import Tally
+
+if TYPE_CHECKING:
+    from spfde_exp.train.sparse_engine import SparseEngine
 
 WATCHED = 2  # steps of an epoch that are run as they are: the meters look at them, and momentum comes about
 
@@ -61,13 +64,6 @@ class Trainer:
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.blocks: list[tuple[str, list[str]]] = model.blocks()  # type: ignore[operator]
         self.batches: Loader = loader_of(dataset, config.dataset, config.optim.batch_size, device)
-        self.forward = Forward(
-            self.model,
-            device,
-            config.precision,
-            config.freeze,
-            image=self.batches.shape if config.sparsity.scheme in ("channel", "filter") else None,
-        )
         on_device = device.type == "cuda" or recorder is not None  # also without graphs: the same bits
         self.optimizer = BlockSGD(self.model, self.blocks, config.optim, on_device)
         method, sparsity = METHODS[config.method.name], config.sparsity
@@ -80,6 +76,14 @@ class Trainer:
             explicit=sparsity.explicit,
             tolerance=None if method.ranks_globally else sparsity.tolerance,
         )
+        self.forward = Forward(
+            self.model,
+            device,
+            config.precision,
+            config.freeze,
+            image=self.batches.shape if config.sparsity.scheme in ("channel", "filter") else None,
+            engine=self._engine(),
+        )
         self.masks.attach(self.optimizer.sgd)
         self.method = method(config.method, plan.schedule, self.masks, partial(generator, config.seed))
         self.steps = self.setup_flops = 0
@@ -88,6 +92,13 @@ class Trainer:
         self.graph = self._step_graph(recorder)
         self._block_of = {layer.name: layer.block for layer in plan.layers}
         self._active: list[str] = []  # masked layers that are not frozen in this epoch
+
+    def _engine(self) -> "SparseEngine | None":
+        if self.config.engine == "dense":
+            return None
+        from spfde_exp.train.sparse_engine import make_engine  # loads a compiler
+
+        return make_engine(self.config, self.model, self.masks.kept, self.device)
 
     def _autofreeze(self) -> AutoFreeze | None:
         if self.plan.freeze.known:
@@ -214,6 +225,7 @@ class Trainer:
         """
         self.steps += 1
         self.forward.compiled = fast and self.config.compile
+        self.forward.dense = self.method.needs_dense_gradients(at)
         if fast and self.graph and self._played(at):
             return *self.graph(x, y), False
         loss, right = self._backward(x, y)
@@ -268,7 +280,7 @@ class Trainer:
 
     def evaluate(self, split: str) -> dict[str, float]:
         """Mean loss and accuracy in percent on ``test`` or ``val``, in evaluation mode."""
-        loss, accuracy = evaluate(self.model, self.batches.evaluation(split), self.config.precision)
+        loss, accuracy = evaluate(self.model, self.forward.evaluated, self.batches.evaluation(split))
         return {f"{split}_loss": loss, f"{split}_acc": accuracy}
 
     # -- checkpoints

@@ -1,0 +1,82 @@
+"""Modules that stand in a traced network for others of the model, whose parameters and buffers they use."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spfde_exp.engine.conv import sparse_conv2d
+from spfde_exp.engine.norm import batch_norm
+from spfde_exp.engine.structure import Structure
+
+__all__ = ["SparseConv", "SparseNorm", "can_convolve", "can_normalise"]
+
+
+def can_convolve(module: nn.Module) -> bool:
+    """Whether `SparseConv` can stand for `module`: an ordinary convolution, square, odd, padded by half its kernel."""
+    if type(module) is not nn.Conv2d or module.groups != 1 or module.dilation != (1, 1):
+        return False
+    kernel, stride = module.kernel_size[0], module.stride
+    if module.kernel_size != (kernel, kernel) or kernel % 2 == 0 or stride not in ((1, 1), (2, 2)):
+        return False
+    same = module.padding == "same" or (kernel == 1 and module.padding == "valid")
+    return module.padding_mode == "zeros" and (same or module.padding == (kernel // 2, kernel // 2))
+
+
+def can_normalise(module: nn.Module) -> bool:
+    """Whether `SparseNorm` can stand for `module`: batch norm with parameters and running statistics."""
+    return (
+        type(module) is nn.BatchNorm2d and module.affine and module.track_running_stats and module.momentum is not None
+    )
+
+
+class SparseConv(nn.Module):
+    """A convolution by its non-zero weights."""
+
+    def __init__(self, conv: nn.Conv2d, structure: Callable[[], Structure]) -> None:
+        """Stand for `conv`; `structure` gives that of its weight as it is now."""
+        super().__init__()
+        self.conv, self.structure = conv, structure
+
+    def forward(self, x: Tensor) -> Tensor:
+        # By the module's own call, so that what hooks it sees the layer run.
+        self.conv.__dict__["forward"] = self._convolve
+        try:
+            y: Tensor = self.conv(x)
+        finally:
+            del self.conv.__dict__["forward"]
+        return y
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        y = sparse_conv2d(x, self.conv.weight, self.structure(), self.conv.stride[0])
+        return y if self.conv.bias is None else y + self.conv.bias.view(-1, 1, 1)
+
+
+class SparseNorm(nn.Module):
+    """Batch norm, with the addition of a residual and ReLU after it where the network has them."""
+
+    def __init__(self, norm: nn.BatchNorm2d, relu: bool, border: int) -> None:
+        """Stand for `norm`.
+
+        Args:
+            relu: whether ReLU comes last.
+            border: that the convolutions need which read the result, or the gradient of the input.
+        """
+        super().__init__()
+        self.norm, self.relu, self.border = norm, relu, border
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        norm = self.norm
+        if residual is not None and residual.shape != x.shape:  # broadcast
+            y = norm(x) + residual
+            return F.relu(y) if self.relu else y
+        mean, variance, momentum = norm.running_mean, norm.running_var, norm.momentum
+        assert mean is not None and variance is not None and momentum is not None
+        if norm.training and norm.num_batches_tracked is not None:
+            with torch.no_grad():
+                norm.num_batches_tracked.add_(1)
+        return batch_norm(
+            x, mean, variance, norm.weight, norm.bias, training=norm.training, momentum=momentum, eps=norm.eps,
+            residual=residual, relu=self.relu, border=self.border,
+        )  # fmt: skip
