@@ -100,5 +100,5 @@ class _Part(nn.Module):
         model = self.get_submodule(NET)
         assert isinstance(model, BlockModel)
         if isinstance(model, CustomModel):  # it looks at what comes out, and at what trains
-            return model.net(x)  # type: ignore[no-any-return]
+            return model.net(x)
         return model.leading(x, self.blocks) if self.leading else model.rest(x, self.blocks)

@@ -44,7 +44,7 @@ def rewritten(module: fx.GraphModule, sparse: Collection[str], structures: Struc
     graph, modules = module.graph, dict(module.named_modules())
     for index, node in enumerate(list(graph.nodes)):
         name = _layer(node)
-        if name in sparse:
+        if name is not None and name in sparse:
             conv = modules[str(node.target)]
             assert isinstance(conv, nn.Conv2d)
             _stand_in(module, node, SparseConv(conv, structures.of(name, conv.weight.shape)), f"engine_conv{index}")

@@ -74,8 +74,9 @@ class Structure:
         """Where the non-zeros lie in the memory of a weight with such strides, in the order of `entries`."""
         if strides not in self._places:
             entries = self.entries
-            indices = (self._target, entries.channel, entries.row, entries.column)
-            self._places[strides] = sum(step * index for step, index in zip(strides, indices, strict=True))
+            o, i, row, column = strides
+            places = self._target * o + entries.channel * i + entries.row * row + entries.column * column
+            self._places[strides] = places
         return self._places[strides]
 
     def phase(self, stride: int, row: int, column: int) -> Entries:
@@ -98,15 +99,15 @@ class Structure:
     @cached_property
     def groups(self) -> Groups:
         """The non-zeros in groups for their gradients: as many of the largest size as there are, then smaller ones."""
-        first, size, channel = [], [], []
-        for target, (start, end) in enumerate(zip(self.entries.starts[:-1], self.entries.starts[1:], strict=True)):
-            while start < end:
-                taken = next(s for s in GROUPS if s <= end - start)
-                first.append(start)
-                size.append(taken)
-                channel.append(target)
-                start += taken
-        return Groups(*(np.array(part, dtype=np.int64) for part in (first, size, channel)))
+        left, parts = np.diff(self.entries.starts), []
+        for size in GROUPS:
+            parts.append(left // size)
+            left = left % size
+        counts = np.stack(parts, 1).ravel()  # [channels x sizes]
+        channels = self.shape[0]
+        sizes = np.repeat(np.tile(np.array(GROUPS, dtype=np.int64), channels), counts)
+        first = np.cumsum(sizes) - sizes
+        return Groups(first, sizes, np.repeat(np.repeat(np.arange(channels), len(GROUPS)), counts))
 
     def rows(self, key: Hashable, entries: Entries, offsets: Callable[[], Ints], planes_at_once: int) -> Rows:
         """Offsets by `offsets`, and slabs of so many planes that are read; kept for `key`, which tells all of it."""

@@ -37,7 +37,6 @@ class Forward:
         precision: str,
         freeze: Freeze,
         image: tuple[int, int, int] | None = None,
-        engine: "SparseEngine | None" = None,
     ) -> None:
         """The forward pass of `model`, nothing frozen.
 
@@ -47,10 +46,10 @@ class Forward:
                 where it can be done (`fold`).
             image: (C, H, W) of one where masks leave whole channels out, so that folded blocks can do without; None
                 elsewhere.
-            engine: see the attribute.
         """
         self.model, self.device, self.precision = model, device, precision
-        self.engine, self.dense, self._by_engine = engine, False, False
+        self.engine: SparseEngine | None = None
+        self.dense = self._by_engine = False
         self.rests = freeze.bn == "eval"
         self.fold = freeze.fold and self.rests and model.chained
         self.image = image

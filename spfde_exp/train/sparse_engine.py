@@ -1,6 +1,7 @@
 """Whether and how a run computes with the sparse engine (`engine`)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,10 +11,19 @@ from spfde_exp.engine.network import SparseNetwork, sparse_layers
 from spfde_exp.errors import UserError
 from spfde_exp.models.base import BlockModel
 from spfde_exp.schema import Config
+from spfde_exp.train.engine_choice import STEPS, Logits, fastest_layers
+
+SHARE = 0.01  # of a run's steps that engine=auto may spend on trying
+
+Dense = Callable[[BlockModel, int], Logits]
 
 
 class SparseEngine:
-    """The sparse engine for a training run: which layers it computes, epoch by epoch."""
+    """The sparse engine in a training run, for all layers that have masked weights (``engine=sparse``).
+
+    Attributes:
+        network: computes the logits.
+    """
 
     def __init__(self, network: SparseNetwork, kept: Mapping[str, Tensor]) -> None:
         """Train by `network`, whose masks are `kept`."""
@@ -23,17 +33,77 @@ class SparseEngine:
         """Get ready for an epoch with the `frozen` leading blocks at rest, the modules in their modes.
 
         Returns:
-            Whether the engine has something to gain in it; it is not to be used otherwise.
+            Whether it is to be used in it.
         """
-        layers = sparse_layers(self.network.model, self.kept)
+        layers = self.layers(frozen)
         self.network.prepare(frozen, layers)
         return bool(layers)
 
+    def layers(self, frozen: int) -> frozenset[str]:
+        """Convolutions that are to be sparse in such an epoch."""
+        return sparse_layers(self.network.model, self.kept)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs; plain values."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `state_dict` gave, perhaps that of another engine."""
+
+
+class FasterEngine(SparseEngine):
+    """The sparse engine for the layers, and in the epochs, in which it is faster than PyTorch (``engine=auto``).
+
+    It tries again when the density of a layer or the frozen prefix is another, as long as that takes no more than
+    `SHARE` of the run's steps in all; after that it keeps to what it knows. A resumed run goes on with the same choice.
+    """
+
+    def __init__(
+        self, network: SparseNetwork, kept: Mapping[str, Tensor], batch: tuple[int, ...], steps: int, dense: Dense
+    ) -> None:
+        """Train by `network` or without.
+
+        Args:
+            batch: shape of a batch, (B, C, H, W).
+            steps: of the run.
+            dense: makes what computes the logits of a model with so many blocks at rest, without the engine.
+        """
+        super().__init__(network, kept)
+        self.batch, self.dense = batch, dense
+        self.tries = int(SHARE * steps / STEPS)
+        self._tried = ""  # in which situation
+        self._faster = frozenset[str]()
+
+    def layers(self, frozen: int) -> frozenset[str]:
+        candidates = super().layers(frozen)
+        densities = [(name, round(float(mask.double().mean()), 2)) for name, mask in self.kept.items()]
+        situation = repr((frozen, densities))
+        if situation != self._tried and self.tries and candidates:
+            self._tried, self.tries = situation, self.tries - 1
+            self._faster = fastest_layers(self.network.model, self.kept, candidates, self.batch, frozen, self.dense)
+        return self._faster & candidates
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"faster": sorted(self._faster), "tried": self._tried, "tries": self.tries}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state:
+            self._faster, self._tried, self.tries = frozenset(state["faster"]), state["tried"], state["tries"]
+
 
 def make_engine(
-    config: Config, model: BlockModel, kept: Mapping[str, Tensor], device: torch.device
+    config: Config,
+    model: BlockModel,
+    kept: Mapping[str, Tensor],
+    device: torch.device,
+    batch: tuple[int, ...],
+    steps: int,
+    dense: Dense,
 ) -> SparseEngine | None:
     """What `engine` asks for; None for a run that is to be dense, or has nothing masked.
+
+    Args:
+        batch, steps, dense: see `FasterEngine`.
 
     Raises:
         UserError: engine=sparse, where the device or the model leave nothing that could be.
@@ -46,7 +116,9 @@ def make_engine(
         problem = "none of the masked layers is an ungrouped square convolution of stride 1 or 2; use engine=dense"
     try:
         if not problem:
-            return SparseEngine(SparseNetwork(model, kept), kept)
+            network = SparseNetwork(model, kept)
+            auto = config.engine == "auto"
+            return FasterEngine(network, kept, batch, steps, dense) if auto else SparseEngine(network, kept)
     except ValueError as error:
         problem = f"{error}; use engine=dense"
     if config.engine == "auto":

@@ -14,6 +14,7 @@ from spfde_exp.cost.live import LiveBytes
 from spfde_exp.cost.meter import FlopMeter
 from spfde_exp.data import Dataset, ImageSet, Loader, loader_of
 from spfde_exp.freeze.autofreeze import AutoFreeze, decision_epochs
+from spfde_exp.models.base import BlockModel
 from spfde_exp.plan import RunPlan
 from spfde_exp.schema import Config
 from spfde_exp.sieve.choice import make_sieve
@@ -76,14 +77,8 @@ class Trainer:
             explicit=sparsity.explicit,
             tolerance=None if method.ranks_globally else sparsity.tolerance,
         )
-        self.forward = Forward(
-            self.model,
-            device,
-            config.precision,
-            config.freeze,
-            image=self.batches.shape if config.sparsity.scheme in ("channel", "filter") else None,
-            engine=self._engine(),
-        )
+        self.forward = self._forward(self.model)
+        self.forward.engine = self._engine()
         self.masks.attach(self.optimizer.sgd)
         self.method = method(config.method, plan.schedule, self.masks, partial(generator, config.seed))
         self.steps = self.setup_flops = 0
@@ -93,12 +88,25 @@ class Trainer:
         self._block_of = {layer.name: layer.block for layer in plan.layers}
         self._active: list[str] = []  # masked layers that are not frozen in this epoch
 
+    def _forward(self, model: BlockModel) -> Forward:
+        config = self.config
+        image = self.batches.shape if config.sparsity.scheme in ("channel", "filter") else None
+        return Forward(model, self.device, config.precision, config.freeze, image)
+
     def _engine(self) -> "SparseEngine | None":
-        if self.config.engine == "dense":
+        config = self.config
+        if config.engine == "dense":
             return None
         from spfde_exp.train.sparse_engine import make_engine  # loads a compiler
 
-        return make_engine(self.config, self.model, self.masks.kept, self.device)
+        def dense(model: BlockModel, blocks: int) -> Forward:
+            forward = self._forward(model)
+            forward.prepare(blocks)
+            return forward
+
+        batch = config.optim.batch_size, *self.batches.shape
+        steps = sum(self.batches.num_batches(self.plan.sieve.trained(epoch)) for epoch in range(self.plan.epochs))
+        return make_engine(config, self.model, self.masks.kept, self.device, batch, steps, dense)
 
     def _autofreeze(self) -> AutoFreeze | None:
         if self.plan.freeze.known:
@@ -302,6 +310,7 @@ class Trainer:
             "gradients": gradients if structure_changes else {},
             "sieve": self.sieve.state_dict(),
             "autofreeze": self.autofreeze.state_dict() if self.autofreeze else {},
+            "engine": self.forward.engine.state_dict() if self.forward.engine else {},
             "frozen_blocks": list(self.plan.freeze.frozen),
             "rng": torch.get_rng_state(),
             "cuda_rng": [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else [],
@@ -311,6 +320,8 @@ class Trainer:
         """Go on from a state that `state_dict` gave."""
         self.model.load_state_dict(state["model"])
         self.forward.forget()
+        if self.forward.engine:
+            self.forward.engine.load_state_dict(state.get("engine", {}))
         self.masks.load_state_dict(state["masks"])
         self.method.load_state_dict(state.get("method", {}))  # absent in checkpoints of the first versions
         self.steps, self.setup_flops = state.get("steps", 0), state.get("setup_flops", 0)

@@ -1,0 +1,250 @@
+"""Whole networks by the sparse engine: what the model itself computes, in float64, with its own hooks and modes."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spfde_exp.engine.layers import SparseConv
+from spfde_exp.engine.network import SMALL_FILTER, SparseNetwork, sparse_layers
+from spfde_exp.models import BlockModel, build
+from spfde_exp.models.custom import build_custom
+from spfde_exp.sparse.layers import prunable_weights
+
+MODELS = [("resnet14", 0.5, 8), ("vgg19", 0.125, 16), ("mobilenet_v2", 0.25, 8), ("resnet18", 1, 32)]
+
+
+def masks_of(model: nn.Module, density: float = 0.3) -> dict[str, Tensor]:
+    """Random masks, applied to the weights."""
+    random = torch.Generator().manual_seed(1)
+    weights = prunable_weights(model, "convs_but_first")
+    kept = {name: torch.rand(weight.shape, generator=random) < density for name, weight in weights.items()}
+    apply(model, kept)
+    return kept
+
+
+@torch.no_grad()
+def apply(model: nn.Module, kept: dict[str, Tensor]) -> None:
+    for name, mask in kept.items():
+        model.get_submodule(name).get_parameter("weight").mul_(mask)
+
+
+def images(size: int, n: int = 5) -> tuple[Tensor, Tensor]:
+    random = torch.Generator().manual_seed(2)
+    return torch.randn(n, 3, size, size, dtype=torch.float64, generator=random), torch.arange(n) % 10
+
+
+def network_of(name: str, width: float, density: float = 0.3) -> tuple[BlockModel, dict[str, Tensor]]:
+    torch.manual_seed(0)
+    model = build(name, width, 10, 3).double().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model, masks_of(model, density)
+
+
+def engine_of(model: BlockModel, kept: dict[str, Tensor], frozen: int = 0) -> SparseNetwork:
+    network = SparseNetwork(model, kept)
+    network.prepare(frozen, sparse_layers(model, kept))
+    return network
+
+
+def compare(plain: BlockModel, kept: dict[str, Tensor], ours: BlockModel, network: SparseNetwork, size: int,
+            frozen: int = 0) -> None:  # fmt: skip
+    """Logits, gradients (masked), running statistics."""
+    sparse = sparse_layers(plain, kept)
+    x, y = images(size)
+    truth, logits = plain(x, frozen=frozen), network(x)
+    torch.testing.assert_close(logits, truth, rtol=1e-8, atol=1e-8)
+    for value in (truth, logits):
+        F.cross_entropy(value, y).backward()
+    for (name, p), q in zip(plain.named_parameters(), ours.parameters(), strict=True):
+        assert (p.grad is None) == (q.grad is None), name
+        if p.grad is not None and q.grad is not None:
+            mask = kept.get(layer := name.removesuffix(".weight"), torch.ones(()))
+            ours_masked = q.grad if layer in sparse else q.grad * mask  # as the optimiser does
+            torch.testing.assert_close(ours_masked, p.grad * mask, rtol=1e-6, atol=1e-9, msg=name)
+            assert q.grad.stride() == q.stride(), name
+    for (name, one), other in zip(plain.named_buffers(), ours.buffers(), strict=True):
+        torch.testing.assert_close(other, one, msg=name)
+
+
+@pytest.mark.parametrize(("name", "width", "size"), MODELS)
+def test_logits_gradients_and_statistics(name: str, width: float, size: int) -> None:
+    model, kept = network_of(name, width)
+    ours = copy.deepcopy(model)
+    compare(model.train(), kept, ours.train(), engine_of(ours, kept), size)
+
+
+@pytest.mark.parametrize(("name", "width", "size"), MODELS[:3])
+@pytest.mark.parametrize("resting", ["eval", "train"])
+def test_a_frozen_prefix(name: str, width: float, size: int, resting: str) -> None:
+    """With statistics that rest, or go on."""
+    model, kept = network_of(name, width)
+    model.train()
+    if resting == "eval":
+        for _, members in model.blocks()[:2]:
+            for member in members:
+                model.get_submodule(member).eval()
+    ours = copy.deepcopy(model)
+    compare(model, kept, ours, engine_of(ours, kept, 2), size, frozen=2)
+
+
+@pytest.mark.parametrize(("name", "width", "size"), MODELS[:3])
+def test_evaluation(name: str, width: float, size: int) -> None:
+    model, kept = network_of(name, width)
+    network = engine_of(model.train(), kept)
+    x, _ = images(size)
+    network(x)
+    model.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(network.evaluated(x), model(x), rtol=1e-8, atol=1e-8)
+
+
+def test_twenty_steps() -> None:
+    """Weights, momentum and masks in step, in float64."""
+    model, kept = network_of("resnet14", 0.5)
+    ours = copy.deepcopy(model)
+    network = engine_of(ours.train(), kept)
+    x, y = images(8, 16)
+    for net, logits in ((model.train(), model), (ours, network)):
+        sgd = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
+        for _ in range(20):
+            sgd.zero_grad()
+            F.cross_entropy(logits(x), y).backward()
+            sgd.step()
+            apply(net, kept)
+    for p, q in zip(model.parameters(), ours.parameters(), strict=True):
+        torch.testing.assert_close(q, p, rtol=1e-6, atol=1e-9)
+
+
+def test_masks_that_change_are_followed() -> None:
+    """Written to in any way: in place, through a view, or replaced in the mapping."""
+    model, kept = network_of("resnet14", 0.5)
+    ours = copy.deepcopy(model)
+    network = engine_of(ours.train(), kept)
+    model.train()
+    first, second, third = list(kept)[:3]
+    for change in (
+        lambda: kept[first].copy_(torch.rand(kept[first].shape) < 0.1),
+        lambda: kept[second][0].fill_(False),
+        lambda: kept.update({third: ~kept[third]}),
+    ):
+        change()
+        for net in (model, ours):
+            net.zero_grad(set_to_none=True)
+            apply(net, kept)
+        compare(model, kept, ours, network, 8)
+
+
+def test_structures_last_as_long_as_their_masks() -> None:
+    _, kept = network_of("resnet14", 0.5)
+    network = engine_of(build("resnet14", 0.5, 10, 3), kept)
+    layer = next(iter(kept))
+    structure = network.structures[layer]
+    assert network.structures[layer] is structure
+    kept[layer].logical_not_()
+    assert network.structures[layer] is not structure
+
+
+def test_dense_gradients_on_demand() -> None:
+    """All weights get theirs, behind a prefix that the engine computes."""
+    model, kept = network_of("resnet14", 0.5)
+    ours = copy.deepcopy(model)
+    x, y = images(8)
+    F.cross_entropy(model.train()(x, frozen=2), y).backward()
+    F.cross_entropy(engine_of(ours.train(), kept, 2)(x, dense=True), y).backward()
+    for (name, p), q in zip(model.named_parameters(), ours.named_parameters(), strict=True):
+        assert (p.grad is None) == (q[1].grad is None)
+        if p.grad is not None:
+            torch.testing.assert_close(q[1].grad, p.grad, rtol=1e-6, atol=1e-9, msg=name)
+
+
+def test_convolutions_are_hooked_as_ever() -> None:
+    model, kept = network_of("resnet14", 0.5)
+    network = engine_of(model.train(), kept)
+    seen: list[tuple[str, torch.Size, bool]] = []
+    for name in kept:
+        model.get_submodule(name).register_forward_hook(
+            lambda _, __, out, name=name: seen.append((name, out.shape, out.requires_grad))
+        )
+    x, _ = images(8)
+    model(x)
+    plain, seen[:] = list(seen), []
+    network(x)
+    assert seen == plain
+    assert len(seen) == len(kept)
+    assert not any("forward" in module.__dict__ for module in model.modules())
+
+
+def test_the_model_knows_nothing_of_it() -> None:
+    model, kept = network_of("resnet14", 0.5)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    strides = [p.stride() for p in model.parameters()]
+    engine_of(model, kept)(images(8)[0])
+    assert model.state_dict().keys() == before.keys()
+    assert [p.stride() for p in model.parameters()] == strides
+    assert not any(isinstance(module, SparseConv) for module in model.modules())
+
+
+def test_which_layers_have_something_to_gain() -> None:
+    """Masked ones, with them that of the images; none where all weights are kept."""
+    model, kept = network_of("mobilenet_v2", 0.25)
+    found = sparse_layers(model, kept)
+    assert "stem.conv" in found
+    assert model.get_submodule("stem.conv").get_parameter("weight")[0].numel() == SMALL_FILTER
+    assert not any("depthwise" in name for name in found)
+    full = next(name for name in kept if name in found)
+    kept[full].fill_(True)
+    assert full not in sparse_layers(model, kept)
+    assert sparse_layers(model, {name: torch.ones_like(mask) for name, mask in kept.items()}) == frozenset()
+
+
+class Odd(nn.Module):
+    """Biases, a broadcast sum, an addition in place of what is used again, pre-activation, a layer called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.conv1 = nn.Conv2d(8, 8, 3, padding="same")
+        self.bn1, self.bn2, self.bn3 = nn.BatchNorm2d(8), nn.BatchNorm2d(8), nn.BatchNorm2d(8, affine=False)
+        self.conv2 = nn.Conv2d(8, 8, 1, stride=2)
+        self.conv3 = nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=2)
+        self.classifier = nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        y = self.bn1(x).relu()
+        z = self.conv1(self.conv1(y)) + x
+        w = 2 * z
+        w += self.bn2(z)
+        z = z + w
+        z = torch.relu(self.bn2(self.conv2(z)) + self.conv2(z).mean((2, 3), keepdim=True))
+        z = self.bn3(self.conv3(z)) + z
+        return self.classifier(z.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def test_a_model_of_one_s_own() -> None:
+    torch.manual_seed(0)
+    model = build_custom(Odd, {}, [["first", "bn1"], ["conv1"]], 10, (3, 8, 8)).double()
+    kept = masks_of(model)
+    ours = copy.deepcopy(model)
+    network = engine_of(ours.train(), kept)
+    compare(model.train(), kept, ours, network, 8)
+    for net in (model, ours):
+        net.zero_grad(set_to_none=True)
+    network.prepare(1, sparse_layers(ours, kept))
+    compare(model, kept, ours, network, 8, frozen=1)
+
+
+def test_what_looks_at_data_cannot_be_traced() -> None:
+    class Looks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.classifier = nn.Conv2d(3, 8, 3), nn.Linear(8, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.conv(x)
+            return self.classifier((x if x.sum() > 0 else -x).mean((2, 3)))  # type: ignore[no-any-return]
+
+    with pytest.raises(ValueError, match="it cannot be traced: "):
+        SparseNetwork(build_custom(Looks, {}, [["conv"]], 10, (3, 8, 8)), {})
