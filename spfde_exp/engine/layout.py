@@ -15,14 +15,19 @@ __all__ = ["border_of", "empty", "padded", "to_layout"]
 GUARD = 16
 
 
-def empty(n: int, c: int, h: int, w: int, *, border: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    """A CPU tensor [N, C, H, W] in the layout: undefined inside, zero in the border."""
+def empty(
+    n: int, c: int, h: int, w: int, *, border: int = 0, dtype: torch.dtype = torch.float32, clear: bool = True
+) -> Tensor:
+    """A CPU tensor [N, C, H, W] in the layout: undefined inside, zero in the border.
+
+    Without `clear`, whoever asked for it makes the border zero.
+    """
     if border == 0:
         return torch.empty((c, h, w, n), dtype=dtype).permute(3, 0, 1, 2)
     shape = (c, h + 2 * border, w + 2 * border, n)
     size = c * shape[1] * shape[2] * n
     buffer = torch.empty(size + GUARD * border, dtype=dtype)[:size].view(shape)
-    for edge in (slice(border), slice(-border, None)):
+    for edge in (slice(border), slice(-border, None)) if clear else ():
         buffer[:, edge].zero_()
         buffer[:, border:-border, edge].zero_()
     return buffer[:, border:-border, border:-border].permute(3, 0, 1, 2)

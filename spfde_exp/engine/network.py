@@ -26,6 +26,9 @@ class SparseNetwork:
 
     A network is rewritten for the depth of the frozen prefix, the modes of the modules, and the layers that are to be
     sparse. Masks may change at any time.
+
+    Attributes:
+        layers: those that are sparse.
     """
 
     def __init__(self, model: BlockModel, kept: Mapping[str, Tensor]) -> None:
@@ -36,7 +39,7 @@ class SparseNetwork:
         """
         self.model, self.structures = model, Structures(kept)
         self._made: dict[tuple[object, ...], Network] = {}
-        self._depth, self._layers = 0, frozenset[str]()
+        self.layers, self._depth = frozenset[str](), 0
         traced(_Part(model, 0, leading=False))
 
     def prepare(self, frozen: int, layers: frozenset[str]) -> None:
@@ -45,7 +48,7 @@ class SparseNetwork:
         Args:
             layers: convolutions that are to be sparse, all of which `can_convolve`.
         """
-        self._depth, self._layers = frozen, layers
+        self.layers, self._depth = layers, frozen
 
     def __call__(self, x: Tensor, dense: bool = False) -> Tensor:
         """Logits [B, num_classes] of images x [B, C, H, W].
@@ -68,12 +71,12 @@ class SparseNetwork:
         return self._network(0, leading=False)(x)
 
     def _network(self, blocks: int, *, leading: bool) -> Network:
-        key = blocks, leading, self.model.training, self._layers
+        key = blocks, leading, self.model.training, self.layers
         if key not in self._made:
             if len(self._made) >= KEPT:
                 self._made.clear()
             module = traced(_Part(self.model, blocks, leading))
-            self._made[key] = rewritten(module, self._layers, self.structures)
+            self._made[key] = rewritten(module, self.layers, self.structures)
         return self._made[key]
 
 

@@ -74,7 +74,7 @@ class _BatchNorm(torch.autograd.Function):
         border: int,
     ) -> Tensor:
         n, channels, h, w = x.shape
-        y = empty(n, channels, h, w, border=border, dtype=x.dtype)
+        y = empty(n, channels, h, w, border=border, dtype=x.dtype, clear=False)
         source, out = padded(x), padded(y)
         added = source if residual is None else padded(residual)
         forward(
@@ -92,7 +92,7 @@ class _BatchNorm(torch.autograd.Function):
         source, weight, y = ctx.saved_tensors
         (n, channels, h, w), mean, variance, training, eps, border = ctx.settings
         g = padded(grad)
-        x_grad = empty(n, channels, h, w, border=border, dtype=grad.dtype)
+        x_grad = empty(n, channels, h, w, border=border, dtype=grad.dtype, clear=False)
         residual_grad = empty(n, channels, h, w, dtype=grad.dtype) if ctx.needs_input_grad[3] else None
         weight_grad, bias_grad = torch.empty_like(weight), torch.empty_like(weight)
         out = padded(x_grad)

@@ -83,6 +83,25 @@ def _row(x, at, channel, line, length):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def _clear(x):  # type: ignore[no-untyped-def]
+    zero = x.dtype.type(0)
+    for i in range(len(x)):
+        x[i] = zero
+
+
+@njit(nogil=True, cache=True)
+def _clear_border(x, at, channel, rows, length):  # type: ignore[no-untyped-def]
+    """Zeros before the first row, behind the last, and from each row to the next."""
+    origin, plane, row = at
+    start = channel * plane
+    if origin > 0:
+        _clear(x[start : start + origin])
+        for h in range(rows - 1):
+            _clear(x[start + origin + h * row + length : start + origin + (h + 1) * row])
+        _clear(x[start + origin + (rows - 1) * row + length : start + plane])
+
+
+@njit(nogil=True, cache=True)
 def _forward(  # type: ignore[no-untyped-def]
     out, out_at, x, x_at, residual, residual_at, shape, weight, bias, mean, variance, eps, flags, begin, end
 ):
@@ -103,6 +122,7 @@ def _forward(  # type: ignore[no-untyped-def]
         for h in range(rows):
             to, added = _row(out, out_at, c, h, length), _row(residual, residual_at, c, h, length)
             _write(to, _row(x, x_at, c, h, length), added, middle, scale, offset, add, relu)
+        _clear_border(out, out_at, c, rows, length)
 
 
 @njit(nogil=True, cache=True)
@@ -132,6 +152,7 @@ def _backward(  # type: ignore[no-untyped-def]
             _write_gradient(to, g_row, y_row, x_row, middle, scale, shift, slope, relu)
             if keep:
                 _write_masked(_row(copy, copy_at, c, h, length), g_row, y_row, relu)
+        _clear_border(out, out_at, c, rows, length)
 
 
 @njit(nogil=True, cache=True, parallel=True)
@@ -161,8 +182,9 @@ def forward(*arguments: Any, channels: int, threads: int) -> None:
     """`out` = ReLU of (the normalised `x` + `residual`), each part where the flags say so.
 
     Args:
-        arguments: out and its place, x and its place, residual and its place, (rows, length of a row), weight, bias,
-            mean and variance [channels] of float64, which are written in training, eps, flags (training, add, relu).
+        arguments: out and its place, whose border is made zero, x and its place, residual and its place, (rows, length
+            of a row), weight, bias, mean and variance [channels] of float64, which are written in training, eps, flags
+            (training, add, relu).
     """
     _run(_forward, _forward_threads, arguments, channels, threads)
 
@@ -171,10 +193,10 @@ def backward(*arguments: Any, channels: int, threads: int) -> None:
     """Gradients of `forward`.
 
     Args:
-        arguments: out and its place (of the input's gradient), copy and its place (of the residual's, written if the
-            flag `keep` is set), g and its place (of the output's), y and its place (the output, read for ReLU), x and
-            its place, (rows, length of a row), weight, gradients of weight and bias [channels], mean, variance, eps,
-            flags (training, keep, relu).
+        arguments: out and its place (of the input's gradient, whose border is made zero), copy and its place (of the
+            residual's, written if the flag `keep` is set), g and its place (of the output's), y and its place (the
+            output, read for ReLU), x and its place, (rows, length of a row), weight, gradients of weight and bias
+            [channels], mean, variance, eps, flags (training, keep, relu).
     """
     _run(_backward, _backward_threads, arguments, channels, threads)
 

@@ -1,6 +1,6 @@
 """Which weights of which layers are trained: one object, exact counts, applied in one place."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,10 @@ class Masks:
         weights: layer name -> its weight parameter.
         kept: layer name -> boolean tensor of the weight's shape, True where the weight is trained.
         distribution: how many units each layer keeps at a sparsity.
+        zero_gradients: layers whose next gradients are zero where they are masked anyway.
     """
+
+    zero_gradients: Collection[str] = ()
 
     def __init__(
         self,
@@ -133,7 +136,8 @@ class Masks:
     @torch.no_grad()
     def mask_gradients(self) -> None:
         """Zero the gradients of masked weights, in place; a frozen layer, without gradient, is left out."""
-        pairs = [(w.grad, self.kept[name]) for name, w in self.weights.items() if w.grad is not None]
+        others = ((name, w.grad) for name, w in self.weights.items() if name not in self.zero_gradients)
+        pairs = [(grad, self.kept[name]) for name, grad in others if grad is not None]
         if pairs:
             torch._foreach_mul_([grad for grad, _ in pairs], [mask for _, mask in pairs])
 

@@ -1,7 +1,7 @@
 """How a run computes its logits: frozen blocks as inference, the others for training, in the precision asked for."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import torch
@@ -104,6 +104,11 @@ class Forward:
             torch.compiler.reset()  # what was compiled for other frozen blocks
             self._compiled = torch.compile(self._logits, dynamic=False)
         return self._compiled(x)
+
+    @property
+    def masked_gradients(self) -> Collection[str]:
+        """Layers of which the next step gives no gradients to masked weights."""
+        return self.engine.network.layers if self.engine and self._by_engine and not self.dense else ()
 
     def evaluated(self, x: Tensor) -> Tensor:
         """Logits of images x [B, C, H, W] in evaluation mode, which the model is in."""

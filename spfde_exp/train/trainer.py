@@ -21,7 +21,7 @@ from spfde_exp.sieve.choice import make_sieve
 from spfde_exp.sparse.layers import prunable_weights
 from spfde_exp.sparse.masks import Masks
 from spfde_exp.sparse.methods import METHODS
-from spfde_exp.sparse.methods.base import Step
+from spfde_exp.sparse.methods.base import Method, Step
 from spfde_exp.train.evaluation import evaluate
 from spfde_exp.train.forward import Forward
 from spfde_exp.train.graphs import CudaRecorder, Recorder, StepGraph
@@ -81,6 +81,8 @@ class Trainer:
         self.forward.engine = self._engine()
         self.masks.attach(self.optimizer.sgd)
         self.method = method(config.method, plan.schedule, self.masks, partial(generator, config.seed))
+        # Where nobody changes gradients, and a user's own model cannot have made them from elsewhere.
+        self._leaves_gradients = method.gradients is Method.gradients and model.chained
         self.steps = self.setup_flops = 0
         self.sieve = make_sieve(config.sieve, plan.sieve, generator(config.seed, "sieve"), device)
         self.autofreeze = self._autofreeze()
@@ -234,6 +236,8 @@ class Trainer:
         self.steps += 1
         self.forward.compiled = fast and self.config.compile
         self.forward.dense = self.method.needs_dense_gradients(at)
+        if self._leaves_gradients:
+            self.masks.zero_gradients = self.forward.masked_gradients
         if fast and self.graph and self._played(at):
             return *self.graph(x, y), False
         loss, right = self._backward(x, y)
