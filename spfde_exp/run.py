@@ -25,7 +25,7 @@ from spfde_exp.store import AlreadyDone, RunFolder, objective
 from spfde_exp.track.console import Progress
 from spfde_exp.track.wandb_sink import WandbSink
 from spfde_exp.train.checkpoint import load_checkpoint, save, save_checkpoint
-from spfde_exp.train.device import check_compiler, choose_device, choose_threads, exact
+from spfde_exp.train.device import check_compiler, check_engine, choose_device, choose_threads, exact
 from spfde_exp.train.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,7 @@ def train(config: Config, overrides: Sequence[str] = (), launched: Mapping[str, 
     device, threads = choose_device(config.device), choose_threads(config.threads)
     if config.compile:
         check_compiler(device)
+    check_engine(config.engine, device)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # what asks for the current device gets this one
     logger = config.logger
@@ -95,7 +96,12 @@ def train(config: Config, overrides: Sequence[str] = (), launched: Mapping[str, 
                     folder.clear()
                 trainer = Trainer(config, plan, model, dataset.to(device), device)
                 hooks = RunHooks(folder, trainer, dataset)
-                with_what = {"device": str(device), "threads": threads, "data_checksum": dataset.checksum}
+                with_what = {
+                    "device": str(device),
+                    "threads": threads,
+                    "engine": config.engine,
+                    "data_checksum": dataset.checksum,
+                }
                 first = _resume(folder, trainer, with_what)
                 if first is None:
                     first = _begin(folder, trainer, config, overrides, launched)

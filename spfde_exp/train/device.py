@@ -43,6 +43,18 @@ def check_compiler(device: torch.device) -> None:
         raise UserError("compile=true needs a C++ compiler on a CPU: install g++, name another in CXX, or leave it out")
 
 
+def check_engine(engine: str, device: torch.device) -> None:
+    """Whether the engine can compute there.
+
+    Raises:
+        UserError: engine=sparse on a GPU.
+    """
+    if engine == "sparse" and device.type != "cpu":
+        raise UserError(
+            f"engine=sparse computes on CPUs, not on {device.type}; use device=cpu, or engine=auto or dense"
+        )
+
+
 def choose_threads(value: int | str) -> int:
     """CPU threads of one run; auto takes every usable core."""
     return usable_cores() if value == "auto" else int(value)

@@ -11,6 +11,7 @@ from spfde_exp.engine.network import SparseNetwork, sparse_layers
 from spfde_exp.errors import UserError
 from spfde_exp.models.base import BlockModel
 from spfde_exp.schema import Config
+from spfde_exp.train.device import check_engine
 from spfde_exp.train.engine_choice import STEPS, Logits, fastest_layers
 
 SHARE = 0.01  # of a run's steps that engine=auto may spend on trying
@@ -106,21 +107,19 @@ def make_engine(
         batch, steps, dense: see `FasterEngine`.
 
     Raises:
-        UserError: engine=sparse, where the device or the model leave nothing that could be.
+        UserError: engine=sparse, where the device or the model leaves nothing that could be.
     """
-    if config.engine == "dense" or config.precision == "bf16" or config.compile or not kept:
+    excluded = config.precision == "bf16" or config.compile or (config.engine == "auto" and device.type != "cpu")
+    if config.engine == "dense" or excluded or not kept:
         return None
-    problem = f"it computes on CPUs, not on {device.type}; use device=cpu" if device.type != "cpu" else ""
-    convs = (name for name, module in model.named_modules() if can_convolve(module))
-    if not problem and kept.keys().isdisjoint(convs):
-        problem = "none of the masked layers is an ungrouped square convolution of stride 1 or 2; use engine=dense"
+    auto = config.engine == "auto"
+    check_engine(config.engine, device)
     try:
-        if not problem:
-            network = SparseNetwork(model, kept)
-            auto = config.engine == "auto"
-            return FasterEngine(network, kept, batch, steps, dense) if auto else SparseEngine(network, kept)
+        if kept.keys().isdisjoint(name for name, module in model.named_modules() if can_convolve(module)):
+            raise ValueError("none of the masked layers is an ungrouped square convolution of stride 1 or 2")
+        network = SparseNetwork(model, kept)
     except ValueError as error:
-        problem = f"{error}; use engine=dense"
-    if config.engine == "auto":
-        return None
-    raise UserError(f"engine=sparse is impossible: {problem}")
+        if auto:
+            return None
+        raise UserError(f"engine=sparse is impossible with this model: {error}; use engine=dense") from error
+    return FasterEngine(network, kept, batch, steps, dense) if auto else SparseEngine(network, kept)

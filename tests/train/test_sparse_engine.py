@@ -13,7 +13,7 @@ from spfde_exp.run import train
 from spfde_exp.sparse.methods import METHODS
 from spfde_exp.store import RunFolder
 from spfde_exp.train import sparse_engine
-from spfde_exp.train.device import exact
+from spfde_exp.train.device import check_engine, exact
 from spfde_exp.train.sparse_engine import FasterEngine
 from spfde_exp.train.trainer import Trainer
 
@@ -152,12 +152,20 @@ def test_settings_that_exclude_it_are_refused(setting: str) -> None:
     compose(["engine=auto", setting])
 
 
+def test_gpus_have_no_sparse_engine() -> None:
+    with pytest.raises(UserError, match="engine=sparse computes on CPUs, not on cuda; use device=cpu"):
+        check_engine("sparse", torch.device("cuda"))
+    check_engine("auto", torch.device("cuda"))
+
+
 def test_nothing_to_gain_is_dense(monkeypatch: pytest.MonkeyPatch) -> None:
     assert trainer_of("method=dense", "engine=sparse").forward.engine is None
     with monkeypatch.context() as patch:
         patch.setattr(sparse_engine, "can_convolve", lambda _: False)
         assert trainer_of("engine=auto").forward.engine is None
-        with pytest.raises(UserError, match="engine=sparse is impossible: none of the masked layers is"):
+        with pytest.raises(
+            UserError, match="impossible with this model: none of the masked layers is"
+        ):
             trainer_of("engine=sparse")
 
     def refuse(*_: object) -> None:
@@ -165,7 +173,9 @@ def test_nothing_to_gain_is_dense(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sparse_engine, "SparseNetwork", refuse)
     assert trainer_of("engine=auto").forward.engine is None
-    with pytest.raises(UserError, match="engine=sparse is impossible: it cannot be traced: it looks at data; use"):
+    with pytest.raises(
+        UserError, match="impossible with this model: it cannot be traced: it looks at data; use"
+    ):
         trainer_of("engine=sparse")
 
 
