@@ -9,9 +9,9 @@ from torch.autograd.function import once_differentiable
 
 from spfde_exp.engine.kernels import Floats, Ints, dots, gather
 from spfde_exp.engine.layout import empty, padded
-from spfde_exp.engine.structure import Rows, Structure
+from spfde_exp.engine.structure import Entries, Rows, Structure
 
-__all__ = ["SparseConv2d", "sparse_conv2d"]
+__all__ = ["Source", "SparseConv2d", "gradient_rows", "sparse_conv2d"]
 
 PART = 128  # numbers of a row whose sums are in registers
 IN_CACHE = 12000  # numbers of the input that may be read for them
@@ -75,7 +75,7 @@ class SparseConv2d(torch.autograd.Function):
         return x_grad, w_grad, None, None
 
 
-class _Source(NamedTuple):
+class Source(NamedTuple):
     """Strides of a buffer of which each row holds what one row of the output needs, contiguous."""
 
     plane: int
@@ -102,7 +102,7 @@ class _Source(NamedTuple):
         return max(1, IN_CACHE // (kernel * (PART + (kernel - 1) * self.pixel)))
 
 
-def _source(x: Tensor, kernel: int, stride: int) -> tuple[Tensor, _Source]:
+def _source(x: Tensor, kernel: int, stride: int) -> tuple[Tensor, Source]:
     """The buffer that the kernels read, and its strides; with stride 2, even columns come before odd ones."""
     if kernel == 1 and stride == 2:  # three of four numbers are never read
         x, stride = x[:, :, ::2, ::2], 1
@@ -114,7 +114,7 @@ def _source(x: Tensor, kernel: int, stride: int) -> tuple[Tensor, _Source]:
         split[:, :, 0] = buffer[:, :, ::2]
         split[:, :, 1, : columns // 2] = buffer[:, :, 1::2]
         buffer, half = split, split.stride(2)
-    return buffer, _Source(buffer.stride(0), buffer.stride(1), half, n, shift, stride)
+    return buffer, Source(buffer.stride(0), buffer.stride(1), half, n, shift, stride)
 
 
 def _input_gradient(
@@ -125,7 +125,7 @@ def _input_gradient(
     border = (g.shape[2] - grad_shape[3]) // 2
     n, channels, h, w = shape
     padding = structure.shape[2] // 2
-    source = _Source(plane, row, 0, pixel, border - padding, 1)
+    source = Source(plane, row, 0, pixel, border - padding, 1)
     result = empty(n, channels, h, w, dtype=g.dtype)
     if stride == 1:
         _gather_part(result, g, source, values, structure, stride, (0, 0))
@@ -141,13 +141,19 @@ def _input_gradient(
 def _gather_part(
     result: Tensor,
     g: Tensor,
-    source: _Source,
+    source: Source,
     values: Floats,
     structure: Structure,
     stride: int,
     first: tuple[int, int],
 ) -> None:
     """Gradient of the inputs that begin at `first` and are `stride` apart."""
+    entries, rows = gradient_rows(structure, source, stride, first)
+    _gather_into(result, g, rows, values[entries.position], source)
+
+
+def gradient_rows(structure: Structure, source: Source, stride: int, first: tuple[int, int]) -> tuple[Entries, Rows]:
+    """The transposed non-zeros that reach such inputs, and what `gather` reads of them in a gradient at `source`."""
     padding = structure.shape[2] // 2
     # Input row stride * r + first meets output row r + (first + padding - kernel row) / stride.
     i, j = (start + padding for start in first)
@@ -159,11 +165,11 @@ def _gather_part(
         columns = (j - entries.column) // stride + border
         return entries.channel * source.plane + rows * source.row + columns * source.pixel
 
-    rows = structure.rows((source, stride, first), entries, make, source.planes_at_once(structure))
-    _gather_into(result, g, rows, values[entries.position], source)
+    key = source, stride, first
+    return entries, structure.rows(key, entries, make, source.planes_at_once(structure))
 
 
-def _gather_into(y: Tensor, buffer: Tensor, rows: Rows, values: Floats, source: _Source) -> None:
+def _gather_into(y: Tensor, buffer: Tensor, rows: Rows, values: Floats, source: Source) -> None:
     """`y` is in the layout and without border."""
     n, channels, h, w = y.shape
     gather(
@@ -173,7 +179,7 @@ def _gather_into(y: Tensor, buffer: Tensor, rows: Rows, values: Floats, source: 
     )  # fmt: skip
 
 
-def _sums(g: Tensor, grad_shape: torch.Size, buffer: Tensor, source: _Source, structure: Structure) -> Floats:
+def _sums(g: Tensor, grad_shape: torch.Size, buffer: Tensor, source: Source, structure: Structure) -> Floats:
     """Gradient of every non-zero weight."""
     n, _, h, w = grad_shape
     plane, row, pixel, _ = g.stride()

@@ -192,7 +192,13 @@ _dot_most, _dot_4, _dot_2, _dot_1 = (_dot_products(n) for n in (_LARGEST, 4, 2, 
 
 # The compiled functions take flat arrays and plain numbers; mypy cannot look into them.
 @njit(nogil=True, cache=True)
-def _gather_items(out, x, offsets, values, bounds, shape, steps, begin, end):  # type: ignore[no-untyped-def]
+def count_items(channels, rows, length, itemsize):  # type: ignore[no-untyped-def]
+    """Pieces of work in a `gather` of that shape."""
+    return rows * -(-length // (_LARGEST * (_BYTES // itemsize))) * -(-channels // _BLOCK)
+
+
+@njit(nogil=True, cache=True)
+def gather_items(out, x, offsets, values, bounds, shape, steps, begin, end):  # type: ignore[no-untyped-def]
     """`gather` for some items, each a part of a row in a block of output channels."""
     channels, _, length = shape
     origin, plane, row, x_row = steps
@@ -228,7 +234,7 @@ def _gather_items(out, x, offsets, values, bounds, shape, steps, begin, end):  #
 
 
 @njit(nogil=True, cache=True)
-def _dots_items(sums, g, x, offsets, first, size, channel, shape, steps, begin, end):  # type: ignore[no-untyped-def]
+def dots_items(sums, g, x, offsets, first, size, channel, shape, steps, begin, end):  # type: ignore[no-untyped-def]
     """`dots` for the groups from `begin` to `end`."""
     rows, length = shape
     origin, plane, g_row, x_row = steps
@@ -258,7 +264,7 @@ def _dots_items(sums, g, x, offsets, first, size, channel, shape, steps, begin, 
 @njit(nogil=True, cache=True, parallel=True)
 def _gather_threads(out, x, offsets, values, bounds, shape, steps, items, threads):  # type: ignore[no-untyped-def]
     for i in prange(threads):
-        _gather_items(out, x, offsets, values, bounds, shape, steps, items * i // threads, items * (i + 1) // threads)
+        gather_items(out, x, offsets, values, bounds, shape, steps, items * i // threads, items * (i + 1) // threads)
 
 
 @njit(nogil=True, cache=True, parallel=True)
@@ -266,7 +272,7 @@ def _dots_threads(  # type: ignore[no-untyped-def]
     sums, g, x, offsets, first, size, channel, shape, steps, items, threads
 ):
     for i in prange(threads):
-        _dots_items(
+        dots_items(
             sums, g, x, offsets, first, size, channel, shape, steps, items * i // threads, items * (i + 1) // threads
         )
 
@@ -294,10 +300,9 @@ def gather(
         shape: channels, rows, length of a row.
         steps: origin, plane, row (of `out`), x_row.
     """
-    channels, rows, length = shape
-    items = rows * -(-length // (_LARGEST * (_BYTES // x.itemsize))) * -(-channels // _BLOCK)
+    items = count_items(*shape, x.itemsize)
     if threads == 1 or items == 1:
-        _gather_items(out, x, offsets, values, bounds, shape, steps, 0, items)
+        gather_items(out, x, offsets, values, bounds, shape, steps, 0, items)
     else:
         set_threads(threads)
         _gather_threads(out, x, offsets, values, bounds, shape, steps, items, min(threads, items))
@@ -326,7 +331,7 @@ def dots(
     """
     items = len(groups[0])
     if threads == 1 or items <= 1:
-        _dots_items(sums, g, x, offsets, *groups, shape, steps, 0, items)
+        dots_items(sums, g, x, offsets, *groups, shape, steps, 0, items)
     else:
         set_threads(threads)
         _dots_threads(sums, g, x, offsets, *groups, shape, steps, items, min(threads, items))

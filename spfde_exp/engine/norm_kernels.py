@@ -102,7 +102,7 @@ def _clear_border(x, at, channel, rows, length):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _forward(  # type: ignore[no-untyped-def]
+def forward_channels(  # type: ignore[no-untyped-def]
     out, out_at, x, x_at, residual, residual_at, shape, weight, bias, mean, variance, eps, flags, begin, end
 ):
     rows, length = shape
@@ -126,7 +126,7 @@ def _forward(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _backward(  # type: ignore[no-untyped-def]
+def backward_channels(  # type: ignore[no-untyped-def]
     out, out_at, copy, copy_at, g, g_at, y, y_at, x, x_at, shape, weight, weight_grad, bias_grad, mean, variance, eps,
     flags, begin, end,
 ):  # fmt: skip
@@ -160,7 +160,7 @@ def _forward_threads(  # type: ignore[no-untyped-def]
     out, out_at, x, x_at, residual, residual_at, shape, weight, bias, mean, variance, eps, flags, items, threads
 ):
     for i in prange(threads):
-        _forward(
+        forward_channels(
             out, out_at, x, x_at, residual, residual_at, shape, weight, bias, mean, variance, eps, flags,
             items * i // threads, items * (i + 1) // threads,
         )  # fmt: skip
@@ -172,7 +172,7 @@ def _backward_threads(  # type: ignore[no-untyped-def]
     flags, items, threads,
 ):  # fmt: skip
     for i in prange(threads):
-        _backward(
+        backward_channels(
             out, out_at, copy, copy_at, g, g_at, y, y_at, x, x_at, shape, weight, weight_grad, bias_grad, mean,
             variance, eps, flags, items * i // threads, items * (i + 1) // threads,
         )  # fmt: skip
@@ -186,7 +186,7 @@ def forward(*arguments: Any, channels: int, threads: int) -> None:
             of a row), weight, bias, mean and variance [channels] of float64, which are written in training, eps, flags
             (training, add, relu).
     """
-    _run(_forward, _forward_threads, arguments, channels, threads)
+    _run(forward_channels, _forward_threads, arguments, channels, threads)
 
 
 def backward(*arguments: Any, channels: int, threads: int) -> None:
@@ -198,7 +198,7 @@ def backward(*arguments: Any, channels: int, threads: int) -> None:
             output, read for ReLU), x and its place, (rows, length of a row), weight, gradients of weight and bias
             [channels], mean, variance, eps, flags (training, keep, relu).
     """
-    _run(_backward, _backward_threads, arguments, channels, threads)
+    _run(backward_channels, _backward_threads, arguments, channels, threads)
 
 
 def _run(one: Any, many: Any, arguments: tuple[Any, ...], channels: int, threads: int) -> None:

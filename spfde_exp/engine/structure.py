@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -48,6 +48,7 @@ class Structure:
     Attributes:
         shape: of the weight.
         entries: the non-zeros by output channel.
+        plans: what whoever computes with them works out once.
     """
 
     def __init__(self, kept: Tensor) -> None:
@@ -57,6 +58,7 @@ class Structure:
         channel, source, row, column = np.unravel_index(flat, self.shape)
         self._target = channel
         self.entries = Entries(_starts(channel, self.shape[0]), source, row, column, flat)
+        self.plans: dict[Hashable, Any] = {}
         self._rows: dict[Hashable, Rows] = {}
         self._places: dict[tuple[int, ...], Ints] = {}
 

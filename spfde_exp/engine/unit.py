@@ -1,0 +1,192 @@
+"""A convolution with the batch norm, residual addition and ReLU that follow it, as one step of autograd."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from spfde_exp.engine.conv import Source, gradient_rows
+from spfde_exp.engine.kernels import Ints
+from spfde_exp.engine.layout import GUARD, border_of, to_layout
+from spfde_exp.engine.structure import Rows, Structure
+from spfde_exp.engine.unit_kernels import backward, forward
+
+__all__ = ["Norm", "conv_norm"]
+
+
+class Norm(NamedTuple):
+    """Parameters and running statistics of a batch norm, all [channels]."""
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+    momentum: float = 0.1
+    eps: float = 1e-5
+
+
+def conv_norm(
+    x: Tensor,
+    weight: Tensor,
+    structure: Structure,
+    norm: Norm,
+    *,
+    training: bool,
+    residual: Tensor | None = None,
+    relu: bool = False,
+    border: int = 1,
+) -> Tensor:
+    """`batch_norm(sparse_conv2d(x, weight, structure), ...)` of stride 1, by one thread, with all gradients.
+
+    The arguments are those of `spfde_exp.engine.conv.sparse_conv2d` and `spfde_exp.engine.norm.batch_norm`, which say
+    what is allowed; results are theirs to rounding. It is for many threads, and for weights of few non-zeros above all,
+    where calls from Python take as long as kernels do.
+
+    Raises:
+        ValueError: in training, a channel has only one number, as `F.batch_norm`.
+    """
+    if training and x.numel() == x.shape[1]:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
+    result: Tensor = _Unit.apply(x, weight, norm.weight, norm.bias, residual, structure, norm, training, relu, border)
+    return result
+
+
+class _Geometry(NamedTuple):
+    """Where the numbers of a tensor [N, C, H, W] in the layout lie in its padded buffer."""
+
+    size: int
+    origin: int
+    plane: int
+    row: int
+
+
+def _geometry(n: int, channels: int, height: int, width: int, border: int) -> _Geometry:
+    row = (width + 2 * border) * n
+    plane = (height + 2 * border) * row
+    return _Geometry(channels * plane, border * (row + n), plane, row)
+
+
+class _Plan(NamedTuple):
+    """What the kernels are told in every step: made once per mask, shape and borders."""
+
+    places: Ints
+    rows: Rows
+    numbers: tuple[int, ...]  # of the forward pass
+    out: _Geometry
+    z_grad: _Geometry
+    position: Ints
+    back_rows: Rows
+    x: _Geometry
+
+
+def _plan(
+    structure: Structure, strides: tuple[int, ...], shape: torch.Size, x_border: int, residual_border: int, border: int
+) -> _Plan:
+    key = "unit", strides, shape, x_border, residual_border, border
+    found = structure.plans.get(key)
+    if found is not None:
+        return found  # type: ignore[no-any-return]
+    n, inputs, h, w = shape
+    outputs, _, kernel, _ = structure.shape
+    padding = kernel // 2
+    x, out = _geometry(n, inputs, h, w, x_border), _geometry(n, outputs, h, w, border)
+    residual, z_grad = _geometry(n, outputs, h, w, residual_border), _geometry(n, outputs, h, w, padding)
+    source = Source(x.plane, x.row, 0, n, x_border - padding, 1)
+    back = Source(z_grad.plane, z_grad.row, 0, n, 0, 1)
+    entries, back_rows = gradient_rows(structure, back, 1, (0, 0))
+    numbers = (
+        outputs, h, w * n, x.row, structure.shape.numel(), x.size, out.size, residual.size,
+        *out[1:], *residual[1:],
+    )  # fmt: skip
+    plan = _Plan(
+        structure.places(strides), source.rows(structure), numbers, out, z_grad, entries.position, back_rows, x
+    )
+    structure.plans[key] = plan
+    return plan
+
+
+class _Unit(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        scale: Tensor,
+        bias: Tensor,
+        residual: Tensor | None,
+        structure: Structure,
+        norm: Norm,
+        training: bool,
+        relu: bool,
+        border: int,
+    ) -> Tensor:
+        x = to_layout(x, structure.shape[2] // 2)
+        x_border = border_of(x) or 0
+        added = 0
+        residual_border = 0
+        if residual is not None:
+            residual = to_layout(residual)
+            residual_border = border_of(residual) or 0
+        n, _, h, w = x.shape
+        plan = _plan(structure, weight.stride(), x.shape, x_border, residual_border, border)
+        channels = structure.shape[0]
+        z = x.new_empty(channels * h * w * n)
+        out = x.new_empty(plan.out.size + GUARD * border)
+        y = out.as_strided((n, channels, h, w), (1, plan.out.plane, plan.out.row, n), plan.out.origin)
+        size = x.itemsize
+        if residual is not None:
+            added = residual.data_ptr() - size * residual_border * ((w + 2 * residual_border) * n + n)
+        values = np.empty(structure.count, np.float32 if size == 4 else np.float64)
+        moments = np.empty((2, channels))
+        forward(
+            values, plan.places, plan.rows.offsets, plan.rows.bounds, plan.numbers,
+            (
+                x.data_ptr() - size * plan.x.origin, weight.data_ptr(), z.data_ptr(), out.data_ptr(), added,
+                scale.data_ptr(), bias.data_ptr(), norm.running_mean.data_ptr(), norm.running_var.data_ptr(),
+            ),
+            moments[0], moments[1], norm.eps, norm.momentum, training, relu,
+        )  # fmt: skip
+        ctx.save_for_backward(x, z, y, weight, scale)
+        ctx.kept = structure, plan, values, moments, norm.eps, training, relu
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, z, y, weight, scale = ctx.saved_tensors
+        structure, plan, values, moments, eps, training, relu = ctx.kept
+        needs = ctx.needs_input_grad
+        grad = to_layout(grad)
+        n, channels, h, w = grad.shape
+        g_border = border_of(grad) or 0
+        g = _geometry(n, channels, h, w, g_border)
+        size = grad.itemsize
+        z_grad = grad.new_empty(plan.z_grad.size)
+        x_grad = residual_grad = weight_grad = None
+        if needs[0]:
+            x_grad = grad.new_empty((structure.shape[1], h, w, n)).permute(3, 0, 1, 2)
+        if needs[4]:
+            residual_grad = grad.new_empty((channels, h, w, n)).permute(3, 0, 1, 2)
+        if needs[1]:  # in the weight's own strides, so that autograd takes it as it is
+            weight_grad = grad.new_zeros(weight.numel()).as_strided(weight.shape, weight.stride())
+        norm_grads = grad.new_empty(2, channels)
+        groups = structure.groups
+        backward(
+            values, plan.places, plan.position, plan.back_rows.offsets, plan.back_rows.bounds, plan.rows.offsets,
+            groups.first, groups.size, groups.channel,
+            (
+                channels, h, w * n, plan.x.row, weight.numel(), plan.x.size, plan.out.size, g.size, plan.z_grad.size,
+                structure.shape[1], *g[1:], *plan.out[1:], *plan.z_grad[1:],
+            ),
+            (
+                grad.data_ptr() - size * g.origin, y.data_ptr() - size * plan.out.origin, z.data_ptr(),
+                x.data_ptr() - size * plan.x.origin, scale.data_ptr(), z_grad.data_ptr(),
+                0 if x_grad is None else x_grad.data_ptr(),
+                0 if residual_grad is None else residual_grad.data_ptr(),
+                0 if weight_grad is None else weight_grad.data_ptr(),
+            ),
+            norm_grads.numpy(), moments[0], moments[1], eps, training, relu,
+        )  # fmt: skip
+        return x_grad, weight_grad, norm_grads[0], norm_grads[1], residual_grad, None, None, None, None, None

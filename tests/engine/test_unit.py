@@ -1,0 +1,110 @@
+"""Convolution, batch norm, residual and ReLU in one: as the two steps of the engine, and as PyTorch's."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from spfde_exp.engine.layout import border_of
+from spfde_exp.engine.structure import Structure
+from spfde_exp.engine.unit import Norm, conv_norm
+
+
+def drawn(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+class Case:
+    """Tensors of one shape, made anew by `leaves`."""
+
+    def __init__(self, n: int, inputs: int, outputs: int, h: int, w: int, kernel: int, density: float) -> None:
+        self.sizes = n, inputs, outputs, h, w, kernel
+        self.kept = torch.rand(outputs, inputs, kernel, kernel, generator=torch.Generator().manual_seed(9)) < density
+        self.structure = Structure(self.kept)
+
+    def leaves(self, dtype: torch.dtype, add: bool, channels_last: bool = False) -> dict[str, Tensor]:
+        n, inputs, outputs, h, w, kernel = self.sizes
+        shapes = {"x": (n, inputs, h, w), "weight": self.kept.shape, "scale": (outputs,), "bias": (outputs,)}
+        if add:
+            shapes["residual"] = (n, outputs, h, w)
+        found = {name: drawn(*shape, seed=i, dtype=dtype) for i, (name, shape) in enumerate(shapes.items())}
+        if channels_last:
+            found["weight"] = found["weight"].to(memory_format=torch.channels_last)
+        return {name: tensor.requires_grad_() for name, tensor in found.items()}
+
+    def running(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        outputs = self.sizes[2]
+        return drawn(outputs, seed=7, dtype=dtype), drawn(outputs, seed=8, dtype=dtype).square() + 0.5
+
+    def ours(self, leaves: dict[str, Tensor], running: tuple[Tensor, Tensor], training: bool, relu: bool) -> Tensor:
+        norm = Norm(leaves["scale"], leaves["bias"], *running)
+        return conv_norm(
+            leaves["x"], leaves["weight"], self.structure, norm, training=training, residual=leaves.get("residual"), relu=relu
+        )  # fmt: skip
+
+    def torchs(self, leaves: dict[str, Tensor], running: tuple[Tensor, Tensor], training: bool, relu: bool) -> Tensor:
+        z = F.conv2d(leaves["x"], leaves["weight"] * self.kept, padding=self.sizes[-1] // 2)
+        y = F.batch_norm(z, *running, leaves["scale"], leaves["bias"], training)
+        y = y + leaves["residual"] if "residual" in leaves else y
+        return F.relu(y) if relu else y
+
+
+@given(
+    n=st.integers(1, 9), inputs=st.integers(1, 9), outputs=st.integers(1, 18), h=st.integers(1, 6), w=st.integers(2, 6),
+    kernel=st.sampled_from([1, 3, 5]), density=st.sampled_from([0.0, 0.1, 0.5, 1.0]), training=st.booleans(),
+    relu=st.booleans(), add=st.booleans(), channels_last=st.booleans(),
+)  # fmt: skip
+def test_it_is_what_pytorch_computes(
+    n: int, inputs: int, outputs: int, h: int, w: int, kernel: int, density: float, training: bool, relu: bool, add: bool,
+    channels_last: bool,
+) -> None:  # fmt: skip
+    """Output, running statistics and all gradients, masked weights' being zero."""
+    case = Case(n, inputs, outputs, h, w, kernel, density)
+    results = []
+    for compute in (case.ours, case.torchs):
+        leaves, running = case.leaves(torch.float64, add, channels_last), case.running(torch.float64)
+        y = compute(leaves, running, training, relu)
+        gradients = torch.autograd.grad(y, list(leaves.values()), drawn(*y.shape, seed=5))
+        results.append([y, *running, *gradients])
+    assert border_of(results[0][0]) == 1
+    for own, other in zip(*results, strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_gradients_by_finite_differences(training: bool) -> None:
+    case = Case(3, 2, 3, 3, 4, 3, 0.4)
+    names = ("x", "weight", "scale", "bias", "residual")
+    leaves = case.leaves(torch.float64, add=True)
+
+    def compute(*tensors: Tensor) -> Tensor:
+        own = dict(zip(names, tensors, strict=True))
+        own["weight"] = own["weight"] * case.kept  # masked weights are not read
+        return case.ours(own, case.running(torch.float64), training, relu=False)
+
+    assert torch.autograd.gradcheck(compute, tuple(leaves[name] for name in names), fast_mode=True)
+
+
+def test_float32_in_a_chain_without_copies() -> None:
+    """Three of them, each reading what the one before wrote: the same tensors all the way."""
+    case = Case(8, 16, 16, 7, 7, 3, 0.2)
+    results = []
+    for compute in (case.ours, case.torchs):
+        leaves = case.leaves(torch.float32, add=False)
+        y = leaves["x"]
+        for _ in range(3):
+            y = compute({**leaves, "x": y}, case.running(torch.float32), True, True)
+        results.append([y, *torch.autograd.grad(y.square().mean(), list(leaves.values()))])
+    for own, other in zip(*results, strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-3, atol=1e-5)
+
+
+def test_masked_weights_may_hold_anything() -> None:
+    case = Case(4, 3, 5, 4, 4, 3, 0.3)
+    leaves = case.leaves(torch.float64, add=False)
+    plain = case.ours(leaves, case.running(torch.float64), True, True)
+    with torch.no_grad():
+        leaves["weight"][~case.kept] = torch.nan
+    assert torch.equal(case.ours(leaves, case.running(torch.float64), True, True), plain)
