@@ -85,9 +85,9 @@ def _plan(
     structure: Structure, strides: tuple[int, ...], shape: torch.Size, x_border: int, residual_border: int, border: int
 ) -> _Plan:
     key = "unit", strides, shape, x_border, residual_border, border
-    found = structure.plans.get(key)
+    found: _Plan | None = structure.plans.get(key)
     if found is not None:
-        return found  # type: ignore[no-any-return]
+        return found
     n, inputs, h, w = shape
     outputs, _, kernel, _ = structure.shape
     padding = kernel // 2

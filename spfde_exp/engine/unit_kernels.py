@@ -7,8 +7,9 @@ are made once.
 
 from typing import Any
 
+import numba
 import numpy as np
-from numba import carray, njit, types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -28,7 +29,7 @@ def _pointer(_: Any, address: Any) -> Any:
 @njit(nogil=True, cache=True)
 def _flat(address, size, like):  # type: ignore[no-untyped-def]
     """The `size` numbers at `address`, of the type of `like`; none where the address is 0."""
-    return carray(_pointer(address), (size if address else 0,), like.dtype)
+    return numba.carray(_pointer(address), (size if address else 0,), like.dtype)
 
 
 # The compiled functions take flat arrays and plain numbers; mypy cannot look into them.

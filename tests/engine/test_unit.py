@@ -25,7 +25,7 @@ class Case:
         self.structure = Structure(self.kept)
 
     def leaves(self, dtype: torch.dtype, add: bool, channels_last: bool = False) -> dict[str, Tensor]:
-        n, inputs, outputs, h, w, kernel = self.sizes
+        n, inputs, outputs, h, w, _ = self.sizes
         shapes = {"x": (n, inputs, h, w), "weight": self.kept.shape, "scale": (outputs,), "bias": (outputs,)}
         if add:
             shapes["residual"] = (n, outputs, h, w)
@@ -40,9 +40,8 @@ class Case:
 
     def ours(self, leaves: dict[str, Tensor], running: tuple[Tensor, Tensor], training: bool, relu: bool) -> Tensor:
         norm = Norm(leaves["scale"], leaves["bias"], *running)
-        return conv_norm(
-            leaves["x"], leaves["weight"], self.structure, norm, training=training, residual=leaves.get("residual"), relu=relu
-        )  # fmt: skip
+        x, weight, residual = leaves["x"], leaves["weight"], leaves.get("residual")
+        return conv_norm(x, weight, self.structure, norm, training=training, residual=residual, relu=relu)
 
     def torchs(self, leaves: dict[str, Tensor], running: tuple[Tensor, Tensor], training: bool, relu: bool) -> Tensor:
         z = F.conv2d(leaves["x"], leaves["weight"] * self.kept, padding=self.sizes[-1] // 2)
@@ -57,8 +56,8 @@ class Case:
     relu=st.booleans(), add=st.booleans(), channels_last=st.booleans(),
 )  # fmt: skip
 def test_it_is_what_pytorch_computes(
-    n: int, inputs: int, outputs: int, h: int, w: int, kernel: int, density: float, training: bool, relu: bool, add: bool,
-    channels_last: bool,
+    n: int, inputs: int, outputs: int, h: int, w: int, kernel: int, density: float, training: bool, relu: bool,
+    add: bool, channels_last: bool,
 ) -> None:  # fmt: skip
     """Output, running statistics and all gradients, masked weights' being zero."""
     case = Case(n, inputs, outputs, h, w, kernel, density)
