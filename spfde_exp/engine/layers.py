@@ -1,6 +1,7 @@
 """Modules that stand in a traced network for others of the model, whose parameters and buffers they use."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -9,8 +10,9 @@ from torch import Tensor, nn
 from spfde_exp.engine.conv import sparse_conv2d
 from spfde_exp.engine.norm import batch_norm
 from spfde_exp.engine.structure import Structure
+from spfde_exp.engine.unit import Norm, conv_norm
 
-__all__ = ["SparseConv", "SparseNorm", "can_convolve", "can_normalise"]
+__all__ = ["SparseConv", "SparseNorm", "SparseUnit", "can_convolve", "can_normalise", "can_unite"]
 
 
 def can_convolve(module: nn.Module) -> bool:
@@ -40,13 +42,7 @@ class SparseConv(nn.Module):
         self.conv, self.structure = conv, structure
 
     def forward(self, x: Tensor) -> Tensor:
-        # By the module's own call, so that what hooks it sees the layer run.
-        self.conv.__dict__["forward"] = self._convolve
-        try:
-            y: Tensor = self.conv(x)
-        finally:
-            del self.conv.__dict__["forward"]
-        return y
+        return called(self.conv, self._convolve, x)
 
     def _convolve(self, x: Tensor) -> Tensor:
         y = sparse_conv2d(x, self.conv.weight, self.structure(), self.conv.stride[0])
@@ -71,12 +67,57 @@ class SparseNorm(nn.Module):
         if residual is not None and residual.shape != x.shape:  # broadcast
             y = norm(x) + residual
             return F.relu(y) if self.relu else y
-        mean, variance, momentum = norm.running_mean, norm.running_var, norm.momentum
-        assert mean is not None and variance is not None and momentum is not None
-        if norm.training and norm.num_batches_tracked is not None:
-            with torch.no_grad():
-                norm.num_batches_tracked.add_(1)
+        weight, bias, mean, variance, momentum, eps = tensors(norm)
         return batch_norm(
-            x, mean, variance, norm.weight, norm.bias, training=norm.training, momentum=momentum, eps=norm.eps,
-            residual=residual, relu=self.relu, border=self.border,
+            x, mean, variance, weight, bias, training=norm.training, momentum=momentum, eps=eps, residual=residual,
+            relu=self.relu, border=self.border,
         )  # fmt: skip
+
+
+def can_unite(conv: SparseConv) -> bool:
+    """Whether `SparseUnit` can stand for `conv` and the batch norm behind it."""
+    return conv.conv.stride == (1, 1) and conv.conv.bias is None
+
+
+class SparseUnit(nn.Module):
+    """A `SparseConv` that one `can_unite` and the `SparseNorm` that alone reads it.
+
+    By one thread they are one step of autograd, whose result hooks of the convolution see as its own.
+    """
+
+    def __init__(self, conv: SparseConv, norm: SparseNorm) -> None:
+        """Stand for both."""
+        super().__init__()
+        self.conv, self.norm = conv, norm
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        if torch.get_num_threads() > 1:
+            return self.norm(self.conv(x), residual)
+        return called(self.conv.conv, partial(self._unit, residual), x)
+
+    def _unit(self, residual: Tensor | None, x: Tensor) -> Tensor:
+        conv, norm = self.conv.conv, self.norm
+        return conv_norm(
+            x, conv.weight, self.conv.structure(), tensors(norm.norm), training=norm.norm.training, residual=residual,
+            relu=norm.relu, border=norm.border,
+        )  # fmt: skip
+
+
+def called(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """`forward(x)` by the call of `module`, so that what hooks it sees the layer run."""
+    module.__dict__["forward"] = forward
+    try:
+        y: Tensor = module(x)
+    finally:
+        del module.__dict__["forward"]
+    return y
+
+
+def tensors(norm: nn.BatchNorm2d) -> Norm:
+    """What a batch norm that `can_normalise` computes with, in a call that is counted in training."""
+    mean, variance, momentum = norm.running_mean, norm.running_var, norm.momentum
+    assert mean is not None and variance is not None and momentum is not None
+    if norm.training and norm.num_batches_tracked is not None:
+        with torch.no_grad():
+            norm.num_batches_tracked.add_(1)
+    return Norm(norm.weight, norm.bias, mean, variance, momentum, norm.eps)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from spfde_exp.engine.layers import SparseConv, SparseNorm, can_normalise
+from spfde_exp.engine.layers import SparseConv, SparseNorm, SparseUnit, can_normalise, can_unite
 from spfde_exp.engine.structures import Structures
 
 __all__ = ["NET", "rewritten", "traced"]
@@ -83,16 +83,25 @@ def _fuse(module: fx.GraphModule, node: fx.Node, norm: nn.BatchNorm2d, modules: 
         assert activation is not None
         last = activation
     source = node.args[0]
+    assert isinstance(source, fx.Node)
     near = [_kernel(other, modules) for other in (source, *last.users)]
     if not any(near):
         return
-    module.add_submodule(name, SparseNorm(norm, relu, max(near) // 2))
+    fused_norm = SparseNorm(norm, relu, max(near) // 2)
+    part: nn.Module = fused_norm
+    done = [last, added if residual is not None else None, node]
+    conv = modules.get(str(source.target))
+    if isinstance(conv, SparseConv) and len(source.users) == 1 and can_unite(conv) and modules[NET].training:
+        part = SparseUnit(conv, fused_norm)
+        done.append(source)
+        source = source.args[0]
+    module.add_submodule(name, part)
     with module.graph.inserting_after(last):
         fused = module.graph.call_module(name, (source,) if residual is None else (source, residual))
     last.replace_all_uses_with(fused)
-    for done in dict.fromkeys([last, added if residual is not None else None, node]):
-        if done is not None:
-            module.graph.erase_node(done)
+    for old in dict.fromkeys(done):
+        if old is not None:
+            module.graph.erase_node(old)
 
 
 def _kernel(node: Any, modules: dict[str, Any]) -> int:
