@@ -165,9 +165,7 @@ def test_nothing_to_gain_is_dense(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(sparse_engine, "can_convolve", lambda _: False)
         assert trainer_of("engine=auto").forward.engine is None
-        with pytest.raises(
-            UserError, match="impossible with this model: none of the masked layers is"
-        ):
+        with pytest.raises(UserError, match="impossible with this model: none of the masked layers is"):
             trainer_of("engine=sparse")
 
     def refuse(*_: object) -> None:
@@ -175,9 +173,7 @@ def test_nothing_to_gain_is_dense(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sparse_engine, "SparseNetwork", refuse)
     assert trainer_of("engine=auto").forward.engine is None
-    with pytest.raises(
-        UserError, match="impossible with this model: it cannot be traced: it looks at data; use"
-    ):
+    with pytest.raises(UserError, match="impossible with this model: it cannot be traced: it looks at data; use"):
         trainer_of("engine=sparse")
 
 
