@@ -33,8 +33,9 @@ def load_runs(
     - ``state``: as `RunFolder.state`, or ``torn`` for a run that ended but has no whole summary; ``error``: why it
       failed;
     - ``commit``: the git commit that trained it, ``dirty``: whether the checkout had other changes;
-    - ``host``, ``device`` (``cpu``, ``cuda:0``), ``device_name``, ``threads``: where it was trained, and not what its
-      configuration asked for; ``runs_per_device``: runs that shared the device, itself included;
+    - ``host``, ``device`` (``cpu``, ``cuda:0``), ``device_name``, ``threads``, ``engine``: where and how it was
+      trained, and not what its configuration asked for; ``runs_per_device``: runs that shared the device, itself
+      included;
     - ``started``, ``finished``: seconds since 1970; ``data_checksum``: of the data that it saw;
     - ``identity``: what decides its result besides the seed, as `spfde_exp.config.identity`;
     - ``cell``: hash of that identity; runs that differ in nothing but the seed share it.

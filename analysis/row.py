@@ -10,7 +10,7 @@ from spfde_exp.config import flatten, identity, signature
 # Columns that are there even without any run; the keys of configuration and summary come on top.
 COLUMNS = (
     "signature", "path", "state", "error", "commit", "dirty", "device", "device_name", "host", "threads",
-    "runs_per_device", "started", "finished", "data_checksum", "cell", "identity", "seed", "test_acc",
+    "engine", "runs_per_device", "started", "finished", "data_checksum", "cell", "identity", "seed", "test_acc",
 )  # fmt: skip
 
 
@@ -67,6 +67,7 @@ def make_row(
         "commit": git.get("commit"),
         "dirty": git.get("dirty"),
         "runs_per_device": meta.get("runs_per_device", 1),
+        "engine": meta.get("engine") or config.get("engine") or "dense",  # there was no other at first
         **{key: meta.get(key) for key in ("device", "device_name", "host", "threads", "data_checksum")},
         **{key: meta[key] if _finite(meta.get(key)) else math.nan for key in ("started", "finished")},
         "cell": signature({**config, "seed": 0}),

@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.protocol import Spec
 
-MACHINE = ("host", "device_name", "threads")
+MACHINE = ("host", "device_name", "threads", "engine")
 
 
 def comparable(

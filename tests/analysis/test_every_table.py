@@ -179,6 +179,13 @@ def test_times_of_packed_runs_and_of_other_devices_do_not_count(tmp_path, plant)
     assert table.runs == (3, 5)
 
 
+def test_times_of_another_engine_do_not_count(tmp_path, plant):
+    frame = timed(tmp_path, plant)
+    assert set(frame["engine"]) == {"dense"}
+    frame.loc[frame["freeze.target"] == 0.1, "engine"] = "sparse"
+    assert [value is None for value in column(fill(find_table("A11"), frame), 1)] == [False, True, False, False, False]
+
+
 def test_times_of_runs_beside_others_are_called_rough(tmp_path, plant):
     frame = timed(tmp_path, plant)
     frame["started"] = [100.0 * n for n in range(5)]
