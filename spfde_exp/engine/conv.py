@@ -11,7 +11,7 @@ from spfde_exp.engine.kernels import Floats, Ints, dots, gather
 from spfde_exp.engine.layout import empty, padded
 from spfde_exp.engine.structure import Entries, Rows, Structure
 
-__all__ = ["Source", "SparseConv2d", "gradient_rows", "sparse_conv2d"]
+__all__ = ["Source", "SparseConv2d", "checked", "gradient_rows", "sparse_conv2d"]
 
 PART = 128  # numbers of a row whose sums are in registers
 IN_CACHE = 12000  # numbers of the input that may be read for them
@@ -36,10 +36,7 @@ def sparse_conv2d(x: Tensor, weight: Tensor, structure: Structure, stride: int =
     Raises:
         ValueError: something is none of the above.
     """
-    _check(x, weight, structure, stride)
-    if not (weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last)):
-        weight = weight.contiguous()
-    result: Tensor = SparseConv2d.apply(x, weight, structure, stride)
+    result: Tensor = SparseConv2d.apply(x, checked(x, weight, structure, stride), structure, stride)
     return result
 
 
@@ -199,7 +196,12 @@ def _memory(weight: Tensor) -> Floats:
     return flat
 
 
-def _check(x: Tensor, weight: Tensor, structure: Structure, stride: int) -> None:
+def checked(x: Tensor, weight: Tensor, structure: Structure, stride: int) -> Tensor:
+    """`weight`, without holes in its memory.
+
+    Raises:
+        ValueError: `sparse_conv2d` cannot compute with this.
+    """
     if weight.shape != structure.shape:
         raise ValueError(f"the structure is of a weight {tuple(structure.shape)}, not {tuple(weight.shape)}")
     _, inputs, height, width = weight.shape
@@ -210,3 +212,6 @@ def _check(x: Tensor, weight: Tensor, structure: Structure, stride: int) -> None
     for tensor in (x, weight):
         if not tensor.is_cpu or tensor.dtype != x.dtype or x.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"{tensor.dtype} on {tensor.device}: input and weight are float32 or float64 on the CPU")
+    if weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last):
+        return weight
+    return weight.contiguous()

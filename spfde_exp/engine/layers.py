@@ -82,7 +82,8 @@ def can_unite(conv: SparseConv) -> bool:
 class SparseUnit(nn.Module):
     """A `SparseConv` that one `can_unite` and the `SparseNorm` that alone reads it.
 
-    By one thread they are one step of autograd, whose result hooks of the convolution see as its own.
+    By one thread, with a residual of its own shape, they are one step of autograd, whose result hooks of the
+    convolution see as its own.
     """
 
     def __init__(self, conv: SparseConv, norm: SparseNorm) -> None:
@@ -91,7 +92,9 @@ class SparseUnit(nn.Module):
         self.conv, self.norm = conv, norm
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        if torch.get_num_threads() > 1:
+        shape = x.shape[0], self.conv.conv.out_channels, *x.shape[2:]
+        broadcast = residual is not None and residual.shape != shape
+        if broadcast or torch.get_num_threads() > 1:
             return self.norm(self.conv(x), residual)
         return called(self.conv.conv, partial(self._unit, residual), x)
 

@@ -22,15 +22,15 @@ def empty(
 
     Without `clear`, whoever asked for it makes the border zero.
     """
-    if border == 0:
-        return torch.empty((c, h, w, n), dtype=dtype).permute(3, 0, 1, 2)
-    shape = (c, h + 2 * border, w + 2 * border, n)
-    size = c * shape[1] * shape[2] * n
-    buffer = torch.empty(size + GUARD * border, dtype=dtype)[:size].view(shape)
-    for edge in (slice(border), slice(-border, None)) if clear else ():
-        buffer[:, edge].zero_()
-        buffer[:, border:-border, edge].zero_()
-    return buffer[:, border:-border, border:-border].permute(3, 0, 1, 2)
+    row = (w + 2 * border) * n
+    plane = (h + 2 * border) * row
+    memory = torch.empty(c * plane + GUARD * border, dtype=dtype)
+    if border and clear:
+        buffer = memory[: c * plane].view(c, h + 2 * border, w + 2 * border, n)
+        for edge in (slice(border), slice(-border, None)):
+            buffer[:, edge].zero_()
+            buffer[:, border:-border, edge].zero_()
+    return memory.as_strided((n, c, h, w), (1, plane, row, n), border * (row + n))
 
 
 def border_of(x: Tensor) -> int | None:

@@ -11,7 +11,7 @@ from spfde_exp.engine.kernels import Floats
 from spfde_exp.engine.layout import empty, padded
 from spfde_exp.engine.norm_kernels import backward, forward
 
-__all__ = ["batch_norm"]
+__all__ = ["batch_norm", "check_count"]
 
 _At = tuple[int, int, int]
 
@@ -46,8 +46,7 @@ def batch_norm(
     Raises:
         ValueError: in training, a channel has only one number, as `F.batch_norm`.
     """
-    if training and x.numel() == x.shape[1]:
-        raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
+    check_count(x, training)
     mean, variance = (t.detach().numpy().astype(np.float64) for t in (running_mean, running_var))
     result: Tensor = _BatchNorm.apply(x, weight, bias, residual, mean, variance, training, eps, relu, border)
     if training:
@@ -56,6 +55,12 @@ def batch_norm(
             running_mean.lerp_(torch.from_numpy(mean).to(running_mean), momentum)
             running_var.lerp_(torch.from_numpy(variance * (count / (count - 1))).to(running_var), momentum)
     return result
+
+
+def check_count(x: Tensor, training: bool) -> None:
+    """Raise ValueError where the variance of a channel cannot be told, as `F.batch_norm` does."""
+    if training and x.numel() == x.shape[1]:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
 
 
 class _BatchNorm(torch.autograd.Function):

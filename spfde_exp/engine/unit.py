@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from spfde_exp.engine.conv import Source, gradient_rows
+from spfde_exp.engine.conv import Source, checked, gradient_rows
 from spfde_exp.engine.kernels import Ints
-from spfde_exp.engine.layout import GUARD, border_of, to_layout
+from spfde_exp.engine.layout import border_of, empty, to_layout
+from spfde_exp.engine.norm import check_count
 from spfde_exp.engine.structure import Rows, Structure
 from spfde_exp.engine.unit_kernels import backward, forward
 
@@ -41,14 +42,20 @@ def conv_norm(
     """`batch_norm(sparse_conv2d(x, weight, structure), ...)` of stride 1, by one thread, with all gradients.
 
     The arguments are those of `spfde_exp.engine.conv.sparse_conv2d` and `spfde_exp.engine.norm.batch_norm`, which say
-    what is allowed; results are theirs to rounding. It is for many threads, and for weights of few non-zeros above all,
-    where calls from Python take as long as kernels do.
+    what is allowed; results are theirs to rounding. It gains most where weights have few non-zeros, and calls from
+    Python take as long as kernels do.
 
     Raises:
-        ValueError: in training, a channel has only one number, as `F.batch_norm`.
+        ValueError: what they refuse, or tensors of other shapes or types, as the kernels are given addresses only.
     """
-    if training and x.numel() == x.shape[1]:
-        raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
+    weight = checked(x, weight, structure, 1)
+    check_count(x, training)
+    n, channels, h, w = x.shape[0], structure.shape[0], *x.shape[2:]
+    for tensor in norm[:4]:
+        if tensor.shape != (channels,) or tensor.dtype != x.dtype or not tensor.is_contiguous():
+            raise ValueError(f"batch norm is to be of {channels} contiguous {x.dtype}, as the convolution")
+    if residual is not None and (residual.shape != (n, channels, h, w) or residual.dtype != x.dtype):
+        raise ValueError(f"the residual {tuple(residual.shape)} is not {(n, channels, h, w)} of {x.dtype}")
     result: Tensor = _Unit.apply(x, weight, norm.weight, norm.bias, residual, structure, norm, training, relu, border)
     return result
 
@@ -75,6 +82,7 @@ class _Plan(NamedTuple):
     rows: Rows
     numbers: tuple[int, ...]  # of the forward pass
     out: _Geometry
+    residual: _Geometry
     z_grad: _Geometry
     position: Ints
     back_rows: Rows
@@ -101,7 +109,15 @@ def _plan(
         *out[1:], *residual[1:],
     )  # fmt: skip
     plan = _Plan(
-        structure.places(strides), source.rows(structure), numbers, out, z_grad, entries.position, back_rows, x
+        structure.places(strides),
+        source.rows(structure),
+        numbers,
+        out,
+        residual,
+        z_grad,
+        entries.position,
+        back_rows,
+        x,
     )
     structure.plans[key] = plan
     return plan
@@ -124,7 +140,6 @@ class _Unit(torch.autograd.Function):
     ) -> Tensor:
         x = to_layout(x, structure.shape[2] // 2)
         x_border = border_of(x) or 0
-        added = 0
         residual_border = 0
         if residual is not None:
             residual = to_layout(residual)
@@ -133,18 +148,17 @@ class _Unit(torch.autograd.Function):
         plan = _plan(structure, weight.stride(), x.shape, x_border, residual_border, border)
         channels = structure.shape[0]
         z = x.new_empty(channels * h * w * n)
-        out = x.new_empty(plan.out.size + GUARD * border)
-        y = out.as_strided((n, channels, h, w), (1, plan.out.plane, plan.out.row, n), plan.out.origin)
+        y = empty(n, channels, h, w, border=border, dtype=x.dtype, clear=False)
         size = x.itemsize
-        if residual is not None:
-            added = residual.data_ptr() - size * residual_border * ((w + 2 * residual_border) * n + n)
+        added = 0 if residual is None else residual.data_ptr() - size * plan.residual.origin
         values = np.empty(structure.count, np.float32 if size == 4 else np.float64)
         moments = np.empty((2, channels))
         forward(
             values, plan.places, plan.rows.offsets, plan.rows.bounds, plan.numbers,
             (
-                x.data_ptr() - size * plan.x.origin, weight.data_ptr(), z.data_ptr(), out.data_ptr(), added,
-                scale.data_ptr(), bias.data_ptr(), norm.running_mean.data_ptr(), norm.running_var.data_ptr(),
+                x.data_ptr() - size * plan.x.origin, weight.data_ptr(), z.data_ptr(),
+                y.data_ptr() - size * plan.out.origin, added, scale.data_ptr(), bias.data_ptr(),
+                norm.running_mean.data_ptr(), norm.running_var.data_ptr(),
             ),
             moments[0], moments[1], norm.eps, norm.momentum, training, relu,
         )  # fmt: skip
@@ -166,9 +180,9 @@ class _Unit(torch.autograd.Function):
         z_grad = grad.new_empty(plan.z_grad.size)
         x_grad = residual_grad = weight_grad = None
         if needs[0]:
-            x_grad = grad.new_empty((structure.shape[1], h, w, n)).permute(3, 0, 1, 2)
+            x_grad = empty(n, structure.shape[1], h, w, dtype=grad.dtype)
         if needs[4]:
-            residual_grad = grad.new_empty((channels, h, w, n)).permute(3, 0, 1, 2)
+            residual_grad = empty(n, channels, h, w, dtype=grad.dtype)
         if needs[1]:  # in the weight's own strides, so that autograd takes it as it is
             weight_grad = grad.new_zeros(weight.numel()).as_strided(weight.shape, weight.stride())
         norm_grads = grad.new_empty(2, channels)

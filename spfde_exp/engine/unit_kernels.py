@@ -42,7 +42,8 @@ def forward(  # type: ignore[no-untyped-def]
     Args:
         places: where in the weight the values lie.
         offsets, bounds: as for `spfde_exp.engine.kernels.gather`.
-        numbers: `spfde_exp.engine.unit.Plan.forward`.
+        numbers: channels, rows and length of the output, row of x, sizes of weight, x, out and residual, and origin,
+            plane and row of out and of the residual.
         addresses: of x, weight, z, out, residual (or 0), and of scale, bias, running mean and variance of batch norm.
     """
     channels, rows, length, x_row, weight_size, x_size, out_size, residual_size = numbers[:8]
@@ -85,7 +86,8 @@ def backward(  # type: ignore[no-untyped-def]
         values, places, mean, variance: of `forward`.
         position: of the transposed non-zeros in `values`; offsets and bounds are theirs.
         x_offsets, first, size, channel: as for `spfde_exp.engine.kernels.dots`.
-        numbers: `spfde_exp.engine.unit.Plan.backward`.
+        numbers: channels, rows and length, row of x, sizes of weight, x, out, the gradient and that of z, channels of
+            x, and origin, plane and row of the gradient, of out and of the gradient of z.
         addresses: of the gradient, out, z, x, scale; of the gradients of z, x (or 0), residual (or 0), weight (or 0).
     """
     channels, rows, length, x_row, weight_size, x_size, out_size, g_size, z_size, sources = numbers[:10]

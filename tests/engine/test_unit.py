@@ -1,12 +1,15 @@
 """Convolution, batch norm, residual and ReLU in one: as the two steps of the engine, and as PyTorch's."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
+from spfde_exp.engine.layers import SparseConv, SparseNorm, SparseUnit
 from spfde_exp.engine.layout import border_of
 from spfde_exp.engine.structure import Structure
 from spfde_exp.engine.unit import Norm, conv_norm
@@ -107,3 +110,28 @@ def test_masked_weights_may_hold_anything() -> None:
     with torch.no_grad():
         leaves["weight"][~case.kept] = torch.nan
     assert torch.equal(case.ours(leaves, case.running(torch.float64), True, True), plain)
+
+
+def test_what_the_kernels_could_not_read_is_refused() -> None:
+    case = Case(4, 3, 5, 4, 4, 3, 0.3)
+    leaves, running = case.leaves(torch.float64, add=True), case.running(torch.float64)
+    for wrong, message in (
+        ({"residual": drawn(1, 5, 1, 1, seed=0)}, "the residual"),
+        ({"scale": drawn(5, seed=0, dtype=torch.float32)}, "batch norm is to be"),
+        ({"bias": drawn(10, seed=0)[::2]}, "batch norm is to be"),
+        ({"weight": drawn(5, 3, 1, 1, seed=0)}, "the structure is of a weight"),
+        ({"x": drawn(4, 3, 4, 4, seed=0, dtype=torch.float32)}, "float32 or float64"),
+        ({"x": drawn(1, 3, 1, 1, seed=0)}, "more than 1 value per channel"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            case.ours({**leaves, **wrong}, running, True, True)
+
+
+def test_a_residual_that_is_broadcast_is_added() -> None:
+    """By the two steps, as the one has no kernel for it."""
+    conv, norm = nn.Conv2d(3, 5, 3, padding=1, bias=False), nn.BatchNorm2d(5)
+    structure = Structure(torch.ones_like(conv.weight, dtype=torch.bool))
+    unit = SparseUnit(SparseConv(conv, lambda: structure), SparseNorm(norm, True, 1))
+    x, residual = (drawn(*shape, seed=3, dtype=torch.float32) for shape in ((4, 3, 6, 6), (5, 1, 1)))
+    before = copy.deepcopy(norm)
+    torch.testing.assert_close(unit(x, residual), F.relu(before(conv(x)) + residual))

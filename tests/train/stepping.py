@@ -27,6 +27,14 @@ def trainer_of(*overrides: str, recorder: Recorder | None = None, device: str = 
     return trainer
 
 
+def same(one: Trainer, other: Trainer) -> None:
+    """Weights, statistics and masks are equal to the bit."""
+    for (name, value), expected in zip(one.model.state_dict().items(), other.model.state_dict().values(), strict=True):
+        assert torch.equal(value, expected), name
+    for name, mask in one.masks.kept.items():
+        assert torch.equal(mask, other.masks.kept[name]), name
+
+
 class Tracer:
     """Records what a step does as a list of operations on tensors, all else fixed, as a CUDA graph does."""
 

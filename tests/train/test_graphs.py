@@ -15,6 +15,7 @@ from spfde_exp.train.device import exact
 from spfde_exp.train.graphs import Outputs
 from spfde_exp.train.trainer import Trainer
 
+from . import stepping
 from .stepping import Tracer, traced, trainer_of
 
 RUN = ("epochs=10", "dst.every=2", "dst.base_epochs=10", "dst.milestones=[4]", "dst.stop=8")
@@ -28,10 +29,7 @@ def ordinary(*overrides: str) -> Trainer:
 
 
 def same(one: Trainer, other: Trainer) -> None:
-    for (name, value), expected in zip(one.model.state_dict().items(), other.model.state_dict().values(), strict=True):
-        assert torch.equal(value, expected), name
-    for name, mask in one.masks.kept.items():
-        assert torch.equal(mask, other.masks.kept[name]), name
+    stepping.same(one, other)
     for (name, parameter), expected in zip(one.model.named_parameters(), other.model.parameters(), strict=True):
         if expected.grad is None:
             assert parameter.grad is None, name

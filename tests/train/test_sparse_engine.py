@@ -17,7 +17,7 @@ from spfde_exp.train.device import check_engine, exact
 from spfde_exp.train.sparse_engine import FasterEngine
 from spfde_exp.train.trainer import Trainer
 
-from .stepping import trainer_of
+from .stepping import same, trainer_of
 
 RUN = ("epochs=10", "dst.every=2", "dst.base_epochs=10", "dst.milestones=[4]", "dst.stop=8", "optim.lr=0.01")
 TINY = ("debug=tiny", "threads=1", "logger=none", "optim.lr=0.01", "model.width=0.25")
@@ -40,13 +40,6 @@ def epochs(trainer: Trainer, first: int, last: int) -> list[dict[str, float]]:
             trainer.start_epoch(epoch)
             rows.append(trainer.train_epoch(epoch) | trainer.evaluate("test"))
     return rows
-
-
-def same(one: Trainer, other: Trainer) -> None:
-    for (name, value), expected in zip(one.model.state_dict().items(), other.model.state_dict().values(), strict=True):
-        assert torch.equal(value, expected), name
-    for name, mask in one.masks.kept.items():
-        assert torch.equal(mask, other.masks.kept[name]), name
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in ("dense", "lth")])
