@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from spfde_exp.engine.layers import can_convolve
-from spfde_exp.engine.rewrite import NET, rewritten, traced
+from spfde_exp.engine.rewrite import rewritten, traced
 from spfde_exp.engine.structures import Structures
 from spfde_exp.models.base import BlockModel
 from spfde_exp.models.custom import CustomModel
+from spfde_exp.models.part import Part
 
 __all__ = ["SparseNetwork", "sparse_layers"]
 
@@ -40,7 +41,7 @@ class SparseNetwork:
         self.model, self.structures = model, Structures(kept)
         self._made: dict[tuple[object, ...], Network] = {}
         self.layers, self._depth = frozenset[str](), 0
-        traced(_Part(model, 0, leading=False))
+        traced(Part(model, 0, leading=False))
 
     def prepare(self, frozen: int, layers: frozenset[str]) -> None:
         """Get ready to train with the `frozen` leading blocks at rest, in the modes that the modules are in now.
@@ -75,7 +76,7 @@ class SparseNetwork:
         if key not in self._made:
             if len(self._made) >= KEPT:
                 self._made.clear()
-            module = traced(_Part(self.model, blocks, leading))
+            module = traced(Part(self.model, blocks, leading=leading))
             self._made[key] = rewritten(module, self.layers, self.structures)
         return self._made[key]
 
@@ -89,19 +90,3 @@ def sparse_layers(model: nn.Module, kept: Mapping[str, Tensor]) -> frozenset[str
     masked = {name for name in convs if name in kept and not bool(kept[name].all())}
     small = {n for n, c in convs.items() if n not in kept and c.get_parameter("weight")[0].numel() <= SMALL_FILTER}
     return frozenset(masked | small if masked else ())
-
-
-class _Part(nn.Module):
-    """The first blocks of a model, or what follows them."""
-
-    def __init__(self, model: BlockModel, blocks: int, leading: bool) -> None:
-        super().__init__()
-        self.add_module(NET, model)
-        self.blocks, self.leading = blocks, leading
-
-    def forward(self, x: Tensor) -> Tensor:
-        model = self.get_submodule(NET)
-        assert isinstance(model, BlockModel)
-        if isinstance(model, CustomModel):  # it looks at what comes out, and at what trains
-            return model.net(x)
-        return model.leading(x, self.blocks) if self.leading else model.rest(x, self.blocks)

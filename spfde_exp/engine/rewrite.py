@@ -10,10 +10,10 @@ from torch import fx, nn
 
 from spfde_exp.engine.layers import SparseConv, SparseNorm, SparseUnit, can_normalise, can_unite
 from spfde_exp.engine.structures import Structures
+from spfde_exp.models.part import NET
 
-__all__ = ["NET", "rewritten", "traced"]
+__all__ = ["rewritten", "traced"]
 
-NET = "net"  # a traced module holds under this name the submodules of the model, by their names there
 ADDITIONS = (torch.add, operator.add, operator.iadd)
 RELU_FUNCTIONS = (F.relu, torch.relu)
 RELU_METHODS = ("relu", "relu_")

@@ -3,29 +3,11 @@
 import copy
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx
 from torch.fx.experimental.optimization import fuse
 
 from spfde_exp.models.base import BlockModel
-from spfde_exp.models.custom import CustomModel
-
-NET = "net"  # a folded module holds under this name the submodules of the model, by their names there
-
-
-class _Part(nn.Module):
-    """The first blocks of a model, or all of it."""
-
-    def __init__(self, model: BlockModel, blocks: int | None) -> None:
-        super().__init__()
-        self.add_module(NET, model)
-        self.blocks = blocks
-
-    def forward(self, x: Tensor) -> Tensor:
-        model = self.get_submodule(NET)
-        assert isinstance(model, BlockModel)
-        if isinstance(model, CustomModel):  # it looks at what comes out, and at what trains
-            return model.net(x)
-        return model(x) if self.blocks is None else model.leading(x, self.blocks)
+from spfde_exp.models.part import Part
 
 
 def folded(model: BlockModel, blocks: int | None = None) -> fx.GraphModule:
@@ -41,7 +23,7 @@ def folded(model: BlockModel, blocks: int | None = None) -> fx.GraphModule:
     if blocks is not None and not model.chained:
         raise ValueError(f"the blocks of {type(model).__name__} cannot run alone")
     try:
-        traced = fx.symbolic_trace(_Part(model, blocks))
+        traced = fx.symbolic_trace(Part(model, blocks or 0, leading=blocks is not None))
     except Exception as error:  # whatever the model's own code trips over when it is given no tensor
         raise ValueError(f"{type(model).__name__} cannot be traced: {error}") from error
     precision = next(model.parameters()).dtype

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, fx, nn
 
-from spfde_exp.inference.fold import NET, folded
+from spfde_exp.inference.fold import folded
 from spfde_exp.inference.shrink import shrunk
 from spfde_exp.models.base import BlockModel
+from spfde_exp.models.part import NET
 from spfde_exp.schema import Freeze
 from spfde_exp.train.device import autocast
 
