@@ -297,6 +297,8 @@ def explain(error: Exception) -> str:
         near = difflib.get_close_matches(full_key, known_keys(), 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         return f"unknown key '{full_key}'{hint} (--cfg job prints all keys)"
+    if "RecursionError" in text or "Recursive interpolation" in text:
+        return f"{full_key} refers to itself; give it a value, or refer to another key"
     if "Missing mandatory value" in text or "MissingMandatoryValue" in type(error).__name__:
         return f"{full_key} has no value; set {full_key}=..., or choose a recipe or option that sets it"
     return f"{full_key}: {text}" if full_key else text

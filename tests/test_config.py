@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -121,6 +121,7 @@ VALUES = [
 
 
 @settings(max_examples=60)
+@example({"epochs": "${oc.select:epochs,5}"})  # the recursion's message depends on the stack's depth
 @given(st.dictionaries(st.sampled_from([*LEAVES, "typo", "optim.typo"]), st.sampled_from(VALUES), max_size=3))
 def test_conversion_is_omegaconfs(changes):
     tree = asdict(BASE)
@@ -179,6 +180,8 @@ def test_table_a3():
         (["+optim.lrr=1"], "did you mean optim.lr"),
         (["optim.lr=-1"], "optim.lr=-1.0 is impossible; allowed: a number above 0"),
         (["epochs=1.5"], "epochs=1.5 is not a whole number"),
+        (["epochs=${seed}", "seed=${epochs}"], "refers to itself"),
+        (["epochs=${oc.select:epochs,5}"], "epochs refers to itself; give it a value"),
         (["freeze.bn=off"], "freeze.bn=off is unknown; allowed: eval, train"),
         (["freeze.t_freeze=80"], "freeze.t_freeze=80 is not before the last of 80 epochs"),
         (["method=mest_em", "method.p=0.1"], "would remove every weight"),
