@@ -19,7 +19,8 @@ from hypothesis import settings
 from spfde_exp.locks import FileLock
 from spfde_exp.store import ALIVE, SWEEPS, RunFolder
 
-settings.register_profile("project", database=None, deadline=None)
+# A change is judged by the same examples every time; who runs the tests by hand searches further each time.
+settings.register_profile("project", database=None, deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("project")
 ROOT = Path(__file__).resolve().parent.parent
 # A shell starts background jobs with Ctrl-C ignored, and children would inherit that.
