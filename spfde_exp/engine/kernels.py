@@ -21,7 +21,8 @@ from numba.extending import intrinsic
 
 __all__ = ["GROUPS", "Floats", "Ints", "dots", "gather", "set_threads"]
 
-_REGISTERS_32 = binding.get_host_cpu_features().get("avx512f", False)
+_told: str | None = numba.config.CPU_FEATURES  # type: ignore[attr-defined]  # NUMBA_CPU_FEATURES, where it is set
+_REGISTERS_32 = "+avx512f" in (_told or binding.get_host_cpu_features().flatten())
 # Vectors, or non-zeros, whose sums are in registers together; AVX2 has half as many registers, of half the size.
 GROUPS = (8, 4, 2, 1) if _REGISTERS_32 else (4, 2, 1)
 _LARGEST = GROUPS[0]

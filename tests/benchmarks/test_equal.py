@@ -9,7 +9,9 @@ def test_equal(run_benchmark: Run) -> None:
     (rows,) = run_benchmark("equal", *SMALL, "--steps", "4", "--before", "1")
     assert [row["frozen"] for row in rows] == ["1 of 6", "2 of 6", "4 of 6", "6 of 6"]
     assert [row["epoch"] for row in rows] == ["60", "65", "75", "85"]
-    assert all(0 < float(row["distance / norm"]) < 1e-5 for row in rows)
+    assert [row["folded"] for row in rows] == ["no", "no", "yes", "yes"]
+    assert all((0 < float(row["distance / norm"]) < 1e-5) == (row["folded"] == "yes") for row in rows)
+    assert [float(row["distance / norm"]) for row in rows[:2]] == [0, 0]
 
 
 def test_another_network_is_a_failure(run_benchmark: Run, monkeypatch: pytest.MonkeyPatch) -> None:

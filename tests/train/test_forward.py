@@ -47,6 +47,23 @@ def test_fifty_steps_as_on_the_plain_path() -> None:
     assert 0 < float((weights[0] - weights[1]).norm()) < 1e-4 * float(weights[1].norm())
 
 
+def test_few_frozen_blocks_run_bit_for_bit_as_on_the_plain_path() -> None:
+    """Folding is for two thirds of the blocks and more; where channels are left out, for all."""
+    with exact(1, "fp32"):
+        trainer = resting()
+        trainer.forward.forget()
+        blocks = len(trainer.blocks)
+        for frozen in range(blocks + 1):
+            trainer.forward.prepare(frozen)
+            assert (trainer.forward.prefix is not None) == (frozen * 3 >= blocks * 2)
+        trainer.forward.prepare(1)
+        x = torch.rand(4, 1, 8, 8)
+        assert torch.equal(trainer.forward(x), trainer.model(x, frozen=1))
+        sparse = resting("sparsity.scheme=channel", "sparsity=0.5", "method=mest_em", "model.width=1")
+        sparse.forward.prepare(1)
+        assert sparse.forward.prefix is not None
+
+
 def test_first_active_layer_gets_no_input_gradient() -> None:
     with exact(1, "fp32"):
         trainer = resting()
