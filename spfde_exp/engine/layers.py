@@ -84,26 +84,35 @@ class SparseUnit(nn.Module):
 
     By one thread, with a residual of its own shape, they are one step of autograd, whose result hooks of the
     convolution see as its own.
+
+    Attributes:
+        readers: how many modules of the engine read the result, which comes as often as that: 1 or 2.
     """
 
     def __init__(self, conv: SparseConv, norm: SparseNorm) -> None:
         """Stand for both."""
         super().__init__()
-        self.conv, self.norm = conv, norm
+        self.conv, self.norm, self.readers = conv, norm, 1
 
-    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
         shape = x.shape[0], self.conv.conv.out_channels, *x.shape[2:]
         broadcast = residual is not None and residual.shape != shape
         if broadcast or torch.get_num_threads() > 1:
-            return self.norm(self.conv(x), residual)
-        return called(self.conv.conv, partial(self._unit, residual), x)
+            results = (self.norm(self.conv(x), residual),) * self.readers
+        else:
+            made: list[tuple[Tensor, ...]] = []
+            y = called(self.conv.conv, partial(self._unit, residual, made), x)
+            results = made[0] if y is made[0][0] else (y,) * self.readers  # a hook may put another in its place
+        return results if self.readers > 1 else results[0]
 
-    def _unit(self, residual: Tensor | None, x: Tensor) -> Tensor:
+    def _unit(self, residual: Tensor | None, made: list[tuple[Tensor, ...]], x: Tensor) -> Tensor:
         conv, norm = self.conv.conv, self.norm
-        return conv_norm(
+        results = conv_norm(
             x, conv.weight, self.conv.structure(), tensors(norm.norm), training=norm.norm.training, residual=residual,
-            relu=norm.relu, border=norm.border,
+            relu=norm.relu, border=norm.border, readers=self.readers,
         )  # fmt: skip
+        made.append(results)
+        return results[0]
 
 
 def called(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

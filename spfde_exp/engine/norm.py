@@ -87,15 +87,16 @@ class _BatchNorm(torch.autograd.Function):
             weight.detach().numpy(), bias.detach().numpy(), mean, variance, eps, (training, residual is not None, relu),
             channels=channels, threads=torch.get_num_threads(),
         )  # fmt: skip
-        ctx.save_for_backward(source, weight, y if relu else None)
-        ctx.settings = x.shape, mean, variance, training, eps, border
+        again = residual is None  # faster than to read it
+        ctx.save_for_backward(source, weight, bias, y if relu and not again else None)
+        ctx.settings = x.shape, mean, variance, training, eps, relu, border, again
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        source, weight, y = ctx.saved_tensors
-        (n, channels, h, w), mean, variance, training, eps, border = ctx.settings
+        source, weight, bias, y = ctx.saved_tensors
+        (n, channels, h, w), mean, variance, training, eps, relu, border, again = ctx.settings
         g = padded(grad)
         x_grad = empty(n, channels, h, w, border=border, dtype=grad.dtype, clear=False)
         residual_grad = empty(n, channels, h, w, dtype=grad.dtype) if ctx.needs_input_grad[3] else None
@@ -104,10 +105,11 @@ class _BatchNorm(torch.autograd.Function):
         copy = out if residual_grad is None else padded(residual_grad)
         result = g if y is None else padded(y)
         backward(
-            _flat(out), _place(out, w), _flat(copy), _place(copy, w), _flat(g), _place(g, w),
+            _flat(out), _place(out, w), _flat(copy), _place(copy, w), _flat(g), _place(g, w), _flat(g), _place(g, w),
             _flat(result), _place(result, w), _flat(source), _place(source, w), (h, w * n),
-            weight.detach().numpy(), weight_grad.numpy(), bias_grad.numpy(), mean, variance, eps,
-            (training, residual_grad is not None, y is not None), channels=channels, threads=torch.get_num_threads(),
+            weight.detach().numpy(), bias.detach().numpy(), weight_grad.numpy(), bias_grad.numpy(), mean, variance, eps,
+            (training, residual_grad is not None, False, relu, again),
+            channels=channels, threads=torch.get_num_threads(),
         )  # fmt: skip
         return x_grad, weight_grad, bias_grad, residual_grad, None, None, None, None, None, None
 

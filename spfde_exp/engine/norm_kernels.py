@@ -34,13 +34,24 @@ def _squares(x, mean):  # type: ignore[no-untyped-def]
     return total
 
 
+# Without liberties, so that ReLU is open on the way back where it was forward.
+@njit(nogil=True, cache=True)
+def _normalised(x, mean, scale, bias):  # type: ignore[no-untyped-def]
+    return (x - mean) * scale + bias
+
+
 @njit(nogil=True, cache=True, fastmath=_SUM)
-def _gradient_sums(g, y, x, mean, relu):  # type: ignore[no-untyped-def]
-    """Sums over a row of the gradient behind ReLU, and of its products with the centred input."""
+def _open_relu(out, g, other, y, x, mean, scale, bias, flags):  # type: ignore[no-untyped-def]
+    """Gradient behind ReLU of a row; its sum, and that of its products with the centred input."""
+    two, relu, again = flags
     zero = x.dtype.type(0)
     total, product = zero, zero
     for i in range(len(x)):
-        part = zero if relu and y[i] <= 0 else g[i]
+        part = g[i] + other[i] if two else g[i]
+        if relu:
+            value = _normalised(x[i], mean, scale, bias) if again else y[i]
+            part = zero if value <= 0 else part
+        out[i] = part
         total += part
         product += part * (x[i] - mean)
     return total, product
@@ -51,29 +62,25 @@ def _write(out, x, residual, mean, scale, bias, add, relu):  # type: ignore[no-u
     zero = x.dtype.type(0)
     if add:
         for i in range(len(x)):
-            value = (x[i] - mean) * scale + bias + residual[i]
+            value = _normalised(x[i], mean, scale, bias) + residual[i]
             out[i] = zero if relu and value < 0 else value
     else:
         for i in range(len(x)):
-            value = (x[i] - mean) * scale + bias
+            value = _normalised(x[i], mean, scale, bias)
             out[i] = zero if relu and value < 0 else value
 
 
 @njit(nogil=True, cache=True)
-def _write_gradient(out, g, y, x, mean, scale, shift, slope, relu):  # type: ignore[no-untyped-def]
-    """scale * (gradient behind ReLU - shift - slope * centred input)."""
-    zero = x.dtype.type(0)
+def _write_gradient(out, g, x, mean, scale, shift, slope):  # type: ignore[no-untyped-def]
     for i in range(len(x)):
-        part = zero if relu and y[i] <= 0 else g[i]
-        out[i] = scale * (part - shift - slope * (x[i] - mean))
+        out[i] = scale * (g[i] - shift - slope * (x[i] - mean))
 
 
+# Apart from the above, as what may overlap LLVM takes one by one.
 @njit(nogil=True, cache=True)
-def _write_masked(out, g, y, relu):  # type: ignore[no-untyped-def]
-    """The gradient behind ReLU."""
-    zero = g.dtype.type(0)
-    for i in range(len(g)):
-        out[i] = zero if relu and y[i] <= 0 else g[i]
+def _become_gradient(out, x, mean, scale, shift, slope):  # type: ignore[no-untyped-def]
+    for i in range(len(x)):
+        out[i] = scale * (out[i] - shift - slope * (x[i] - mean))
 
 
 @njit(nogil=True, cache=True)
@@ -102,6 +109,22 @@ def _clear_border(x, at, channel, rows, length):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def add_moments(mean, variance, x, x_at, line, length):  # type: ignore[no-untyped-def]
+    """Means and variances [channels] of the rows up to `line`, from those of the rows before it.
+
+    By the formula of Chan, Golub and LeVeque, which does not cancel.
+    """
+    kind, share = x.dtype.type, 1.0 / (line + 1)
+    for c in range(len(mean)):
+        row = _row(x, x_at, c, line, length)
+        middle = _sum(row) / length
+        distance = middle - mean[c]
+        spread = _squares(row, kind(middle)) / length
+        mean[c] += distance * share
+        variance[c] += (spread - variance[c] + distance * distance * (line * share)) * share
+
+
+@njit(nogil=True, cache=True)
 def forward_channels(  # type: ignore[no-untyped-def]
     out, out_at, x, x_at, residual, residual_at, shape, weight, bias, mean, variance, eps, flags, begin, end
 ):
@@ -127,31 +150,36 @@ def forward_channels(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def backward_channels(  # type: ignore[no-untyped-def]
-    out, out_at, copy, copy_at, g, g_at, y, y_at, x, x_at, shape, weight, weight_grad, bias_grad, mean, variance, eps,
-    flags, begin, end,
+    out, out_at, copy, copy_at, g, g_at, other, other_at, y, y_at, x, x_at, shape, weight, bias, weight_grad, bias_grad,
+    mean, variance, eps, flags, begin, end,
 ):  # fmt: skip
     rows, length = shape
-    training, keep, relu = flags
+    training, keep, two, relu, again = flags
     kind = x.dtype.type
     for c in range(begin, end):
-        middle, deviation = kind(mean[c]), (variance[c] + eps) ** 0.5
+        deviation = (variance[c] + eps) ** 0.5
+        middle, scale, offset = kind(mean[c]), kind(weight[c] / deviation), kind(bias[c])
         total, product = 0.0, 0.0
         for h in range(rows):
-            g_row, y_row = _row(g, g_at, c, h, length), _row(y, y_at, c, h, length)
-            one, other = _gradient_sums(g_row, y_row, _row(x, x_at, c, h, length), middle, relu)
-            total += one
-            product += other
+            opened = _row(copy, copy_at, c, h, length) if keep else _row(out, out_at, c, h, length)
+            g_row, other_row = _row(g, g_at, c, h, length), _row(other, other_at, c, h, length)
+            y_row, x_row = _row(y, y_at, c, h, length), _row(x, x_at, c, h, length)
+            row_total, row_product = _open_relu(
+                opened, g_row, other_row, y_row, x_row, middle, scale, offset, (two, relu, again)
+            )
+            total += row_total
+            product += row_product
         weight_grad[c], bias_grad[c] = product / deviation, total
-        scale, shift, slope = kind(weight[c] / deviation), kind(0), kind(0)
+        shift, slope = kind(0), kind(0)
         if training:
             count = rows * length
             shift, slope = kind(total / count), kind(product / (deviation * deviation * count))
         for h in range(rows):
-            g_row, y_row = _row(g, g_at, c, h, length), _row(y, y_at, c, h, length)
             to, x_row = _row(out, out_at, c, h, length), _row(x, x_at, c, h, length)
-            _write_gradient(to, g_row, y_row, x_row, middle, scale, shift, slope, relu)
             if keep:
-                _write_masked(_row(copy, copy_at, c, h, length), g_row, y_row, relu)
+                _write_gradient(to, _row(copy, copy_at, c, h, length), x_row, middle, scale, shift, slope)
+            else:
+                _become_gradient(to, x_row, middle, scale, shift, slope)
         _clear_border(out, out_at, c, rows, length)
 
 
@@ -168,13 +196,13 @@ def _forward_threads(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, parallel=True)
 def _backward_threads(  # type: ignore[no-untyped-def]
-    out, out_at, copy, copy_at, g, g_at, y, y_at, x, x_at, shape, weight, weight_grad, bias_grad, mean, variance, eps,
-    flags, items, threads,
+    out, out_at, copy, copy_at, g, g_at, other, other_at, y, y_at, x, x_at, shape, weight, bias, weight_grad, bias_grad,
+    mean, variance, eps, flags, items, threads,
 ):  # fmt: skip
     for i in prange(threads):
         backward_channels(
-            out, out_at, copy, copy_at, g, g_at, y, y_at, x, x_at, shape, weight, weight_grad, bias_grad, mean,
-            variance, eps, flags, items * i // threads, items * (i + 1) // threads,
+            out, out_at, copy, copy_at, g, g_at, other, other_at, y, y_at, x, x_at, shape, weight, bias, weight_grad,
+            bias_grad, mean, variance, eps, flags, items * i // threads, items * (i + 1) // threads,
         )  # fmt: skip
 
 
@@ -194,9 +222,10 @@ def backward(*arguments: Any, channels: int, threads: int) -> None:
 
     Args:
         arguments: out and its place (of the input's gradient, whose border is made zero), copy and its place (of the
-            residual's, written if the flag `keep` is set), g and its place (of the output's), y and its place (the
-            output, read for ReLU), x and its place, (rows, length of a row), weight, gradients of weight and bias
-            [channels], mean, variance, eps, flags (training, keep, relu).
+            residual's, written if the flag `keep` is set), g and its place (of the output's), other and its place (a
+            second one, added if `two`), y and its place (the output, read for ReLU), x and its place, (rows, length of
+            a row), weight, bias, gradients of weight and bias [channels], mean, variance, eps, flags (training, keep,
+            two, relu, again: whether the output is computed again in place of `y`, which goes without a residual).
     """
     _run(backward_channels, _backward_threads, arguments, channels, threads)
 

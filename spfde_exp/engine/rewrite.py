@@ -53,6 +53,10 @@ def rewritten(module: fx.GraphModule, sparse: Collection[str], structures: Struc
         norm = modules.get(str(node.target)) if node.op == "call_module" else None
         if isinstance(norm, nn.BatchNorm2d) and can_normalise(norm) and len(node.args) == 1:
             _fuse(module, node, norm, modules, f"engine_norm{index}")
+    modules = dict(module.named_modules())
+    for node in list(graph.nodes):
+        if isinstance(unit := _engines(node, modules), SparseUnit):
+            _give_each(graph, node, unit, modules)
     graph.lint()
     module.recompile()
     module.delete_all_unused_submodules()
@@ -102,6 +106,23 @@ def _fuse(module: fx.GraphModule, node: fx.Node, norm: nn.BatchNorm2d, modules: 
     for old in dict.fromkeys(done):
         if old is not None:
             module.graph.erase_node(old)
+
+
+def _give_each(graph: fx.Graph, node: fx.Node, unit: SparseUnit, modules: dict[str, Any]) -> None:
+    """Have `unit` give two readers of its result, modules of the engine, one each."""
+    readers = list(node.users)
+    if len(readers) != 2 or None in (_engines(reader, modules) for reader in readers):
+        return
+    unit.readers = 2
+    for index, reader in enumerate(readers):
+        with graph.inserting_before(reader):
+            reader.replace_input_with(node, graph.call_function(operator.getitem, (node, index)))
+
+
+def _engines(node: fx.Node, modules: dict[str, Any]) -> SparseConv | SparseNorm | SparseUnit | None:
+    """The module of the engine that `node` calls."""
+    found = modules.get(str(node.target)) if node.op == "call_module" else None
+    return found if isinstance(found, SparseConv | SparseNorm | SparseUnit) else None
 
 
 def _kernel(node: Any, modules: dict[str, Any]) -> int:

@@ -38,12 +38,17 @@ def conv_norm(
     residual: Tensor | None = None,
     relu: bool = False,
     border: int = 1,
-) -> Tensor:
+    readers: int = 1,
+) -> tuple[Tensor, ...]:
     """`batch_norm(sparse_conv2d(x, weight, structure), ...)` of stride 1, by one thread, with all gradients.
 
     The arguments are those of `spfde_exp.engine.conv.sparse_conv2d` and `spfde_exp.engine.norm.batch_norm`, which say
     what is allowed; results are theirs to rounding. It gains most where weights have few non-zeros, and calls from
     Python take as long as kernels do.
+
+    Args:
+        readers: 1, or 2 for the result twice, in the same memory, which neither reader may write to: so their gradients
+            are added on the way back without a pass of its own.
 
     Raises:
         ValueError: what they refuse, or tensors of other shapes or types, as the kernels are given addresses only.
@@ -56,8 +61,9 @@ def conv_norm(
             raise ValueError(f"batch norm is to be of {channels} contiguous {x.dtype}, as the convolution")
     if residual is not None and (residual.shape != (n, channels, h, w) or residual.dtype != x.dtype):
         raise ValueError(f"the residual {tuple(residual.shape)} is not {(n, channels, h, w)} of {x.dtype}")
-    result: Tensor = _Unit.apply(x, weight, norm.weight, norm.bias, residual, structure, norm, training, relu, border)
-    return result
+    settings = training, relu, border, readers
+    results: tuple[Tensor, ...] = _Unit.apply(x, weight, norm.weight, norm.bias, residual, structure, norm, settings)
+    return results
 
 
 class _Geometry(NamedTuple):
@@ -134,10 +140,9 @@ class _Unit(torch.autograd.Function):
         residual: Tensor | None,
         structure: Structure,
         norm: Norm,
-        training: bool,
-        relu: bool,
-        border: int,
-    ) -> Tensor:
+        settings: tuple[bool, bool, int, int],
+    ) -> tuple[Tensor, ...]:
+        training, relu, border, readers = settings
         x = to_layout(x, structure.shape[2] // 2)
         x_border = border_of(x) or 0
         residual_border = 0
@@ -162,20 +167,28 @@ class _Unit(torch.autograd.Function):
             ),
             moments[0], moments[1], norm.eps, norm.momentum, training, relu,
         )  # fmt: skip
-        ctx.save_for_backward(x, z, y, weight, scale)
+        # Where ReLU is open is told from z, unless a residual was added behind it.
+        ctx.save_for_backward(x, z, y if relu and residual is not None else None, weight, scale, bias)
         ctx.kept = structure, plan, values, moments, norm.eps, training, relu
-        return y
+        ctx.set_materialize_grads(False)
+        if readers == 1:
+            return (y,)
+        # No view, to autograd: two results that happen to lie in the same place.
+        return y, y.new_empty(0).set_(y.untyped_storage(), y.storage_offset(), y.shape, y.stride())
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, z, y, weight, scale = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        x, z, y, weight, scale, bias = ctx.saved_tensors
         structure, plan, values, moments, eps, training, relu = ctx.kept
         needs = ctx.needs_input_grad
-        grad = to_layout(grad)
+        given = [to_layout(grad) for grad in grads if grad is not None]
+        if not given:
+            return (None,) * len(needs)
+        grad, other = given[0], given[1] if len(given) == 2 else None
         n, channels, h, w = grad.shape
-        g_border = border_of(grad) or 0
-        g = _geometry(n, channels, h, w, g_border)
+        g = _geometry(n, channels, h, w, border_of(grad) or 0)
+        o = g if other is None else _geometry(n, channels, h, w, border_of(other) or 0)
         size = grad.itemsize
         z_grad = grad.new_empty(plan.z_grad.size)
         x_grad = residual_grad = weight_grad = None
@@ -191,16 +204,20 @@ class _Unit(torch.autograd.Function):
             values, plan.places, plan.position, plan.back_rows.offsets, plan.back_rows.bounds, plan.rows.offsets,
             groups.first, groups.size, groups.channel,
             (
-                channels, h, w * n, plan.x.row, weight.numel(), plan.x.size, plan.out.size, g.size, plan.z_grad.size,
-                structure.shape[1], *g[1:], *plan.out[1:], *plan.z_grad[1:],
+                channels, h, w * n, plan.x.row, weight.numel(), plan.x.size, plan.out.size, g.size, o.size,
+                plan.z_grad.size, structure.shape[1], *g[1:], *o[1:], *plan.out[1:], *plan.z_grad[1:],
             ),
             (
-                grad.data_ptr() - size * g.origin, y.data_ptr() - size * plan.out.origin, z.data_ptr(),
+                grad.data_ptr() - size * g.origin,
+                0 if y is None else y.data_ptr() - size * plan.out.origin,
+                z.data_ptr(),
                 x.data_ptr() - size * plan.x.origin, scale.data_ptr(), z_grad.data_ptr(),
                 0 if x_grad is None else x_grad.data_ptr(),
                 0 if residual_grad is None else residual_grad.data_ptr(),
                 0 if weight_grad is None else weight_grad.data_ptr(),
+                0 if other is None else other.data_ptr() - size * o.origin,
+                bias.data_ptr(),
             ),
             norm_grads.numpy(), moments[0], moments[1], eps, training, relu,
         )  # fmt: skip
-        return x_grad, weight_grad, norm_grads[0], norm_grads[1], residual_grad, None, None, None, None, None
+        return x_grad, weight_grad, norm_grads[0], norm_grads[1], residual_grad, None, None, None

@@ -54,10 +54,16 @@ def forward(  # type: ignore[no-untyped-def]
         values[k] = weight[places[k]]
     x, z = _flat(addresses[0], x_size, values), _flat(addresses[2], channels * rows * length, values)
     z_at = 0, rows * length, length
-    items = kernels.count_items(channels, rows, length, x.itemsize)
-    kernels.gather_items(
-        z, x, offsets, values, bounds, (channels, rows, length), (0, rows * length, length, x_row), 0, items
-    )
+    per_row = kernels.count_items(channels, 1, length, x.itemsize)
+    mean[:] = 0
+    variance[:] = 0
+    for h in range(rows):
+        kernels.gather_items(
+            z, x, offsets, values, bounds, (channels, rows, length), (0, rows * length, length, x_row),
+            h * per_row, (h + 1) * per_row,
+        )  # fmt: skip
+        if training:  # while the row is in a near cache
+            norm_kernels.add_moments(mean, variance, z, z_at, h, length)
     running_mean, running_variance = _flat(addresses[7], channels, values), _flat(addresses[8], channels, values)
     if not training:
         for c in range(channels):
@@ -65,7 +71,7 @@ def forward(  # type: ignore[no-untyped-def]
     norm_kernels.forward_channels(
         _flat(addresses[3], out_size, values), out_at, z, z_at, _flat(addresses[4], residual_size, values), residual_at,
         (rows, length), _flat(addresses[5], channels, values), _flat(addresses[6], channels, values),
-        mean, variance, eps, (training, addresses[4] != 0, relu), 0, channels,
+        mean, variance, eps, (False, addresses[4] != 0, relu), 0, channels,
     )  # fmt: skip
     if training:
         count, kind = rows * length, values.dtype.type
@@ -86,24 +92,27 @@ def backward(  # type: ignore[no-untyped-def]
         values, places, mean, variance: of `forward`.
         position: of the transposed non-zeros in `values`; offsets and bounds are theirs.
         x_offsets, first, size, channel: as for `spfde_exp.engine.kernels.dots`.
-        numbers: channels, rows and length, row of x, sizes of weight, x, out, the gradient and that of z, channels of
-            x, and origin, plane and row of the gradient, of out and of the gradient of z.
-        addresses: of the gradient, out, z, x, scale; of the gradients of z, x (or 0), residual (or 0), weight (or 0).
+        numbers: channels, rows and length, row of x, sizes of weight, x, out, the gradient, another one, and that of z,
+            channels of x, and origin, plane and row of the gradient, of the other, of out and of the gradient of z.
+        addresses: of the gradient, out (or 0, to compute again where ReLU is open, without a residual), z, x, scale; of
+            the gradients of z, x (or 0), residual (or 0), weight (or 0); of another gradient to add (or 0), and bias.
     """
-    channels, rows, length, x_row, weight_size, x_size, out_size, g_size, z_size, sources = numbers[:10]
-    g_at = numbers[10], numbers[11], numbers[12]
-    out_at = numbers[13], numbers[14], numbers[15]
-    z_grad_at = numbers[16], numbers[17], numbers[18]
+    channels, rows, length, x_row, weight_size, x_size, out_size, g_size, other_size, z_size, sources = numbers[:11]
+    g_at = numbers[11], numbers[12], numbers[13]
+    other_at = numbers[14], numbers[15], numbers[16]
+    out_at = numbers[17], numbers[18], numbers[19]
+    z_grad_at = numbers[20], numbers[21], numbers[22]
     inside = rows * length
     plain = 0, inside, length
-    g, out = _flat(addresses[0], g_size, values), _flat(addresses[1], out_size, values)
+    g, other = _flat(addresses[0], g_size, values), _flat(addresses[9], other_size, values)
+    out = _flat(addresses[1], out_size, values)
     z, x = _flat(addresses[2], channels * inside, values), _flat(addresses[3], x_size, values)
     z_grad = _flat(addresses[5], z_size, values)
     residual_grad = _flat(addresses[7], channels * inside, values)
     norm_kernels.backward_channels(
-        z_grad, z_grad_at, residual_grad, plain, g, g_at, out, out_at, z, plain, (rows, length),
-        _flat(addresses[4], channels, values), norm_grads[0], norm_grads[1], mean, variance, eps,
-        (training, addresses[7] != 0, relu), 0, channels,
+        z_grad, z_grad_at, residual_grad, plain, g, g_at, other, other_at, out, out_at, z, plain, (rows, length),
+        _flat(addresses[4], channels, values), _flat(addresses[10], channels, values), norm_grads[0], norm_grads[1],
+        mean, variance, eps, (training, addresses[7] != 0, addresses[9] != 0, relu, addresses[1] == 0), 0, channels,
     )  # fmt: skip
     if addresses[6]:
         transposed = values[position]

@@ -44,7 +44,8 @@ class Case:
     def ours(self, leaves: dict[str, Tensor], running: tuple[Tensor, Tensor], training: bool, relu: bool) -> Tensor:
         norm = Norm(leaves["scale"], leaves["bias"], *running)
         x, weight, residual = leaves["x"], leaves["weight"], leaves.get("residual")
-        return conv_norm(x, weight, self.structure, norm, training=training, residual=residual, relu=relu)
+        (y,) = conv_norm(x, weight, self.structure, norm, training=training, residual=residual, relu=relu)
+        return y
 
     def torchs(self, leaves: dict[str, Tensor], running: tuple[Tensor, Tensor], training: bool, relu: bool) -> Tensor:
         z = F.conv2d(leaves["x"], leaves["weight"] * self.kept, padding=self.sizes[-1] // 2)
