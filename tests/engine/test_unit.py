@@ -104,6 +104,42 @@ def test_float32_in_a_chain_without_copies() -> None:
         torch.testing.assert_close(own, other, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("add", [True, False])
+@pytest.mark.parametrize("used", [(True, True), (True, False), (False, True)])
+def test_two_readers_send_back_the_sum_of_their_gradients(used: tuple[bool, bool], add: bool) -> None:
+    """As one that both of them read; one of them may send back nothing."""
+    case = Case(5, 3, 4, 4, 6, 3, 0.5)
+    results = []
+    for readers in (2, 1):
+        leaves, running = case.leaves(torch.float64, add), case.running(torch.float64)
+        norm = Norm(leaves["scale"], leaves["bias"], *running)
+        made = conv_norm(
+            leaves["x"], leaves["weight"], case.structure, norm, training=True, residual=leaves.get("residual"),
+            relu=True, readers=readers,
+        )  # fmt: skip
+        one, other = made * (3 - readers)
+        assert torch.equal(one, other) and one.data_ptr() == other.data_ptr()
+        losses = (one * drawn(*one.shape, seed=1)).sum(), (other * drawn(*one.shape, seed=2)).square().sum()
+        loss = sum(loss for loss, is_used in zip(losses, used, strict=True) if is_used)
+        results.append(torch.autograd.grad(loss, list(leaves.values())))
+    for own, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(own, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_moments_do_not_cancel() -> None:
+    """A channel a thousand times as far from zero as it is wide, in float32."""
+    case = Case(16, 1, 1, 9, 5, 1, 1.0)
+    leaves = case.leaves(torch.float32, add=False)
+    with torch.no_grad():
+        leaves["x"].add_(1000)
+        leaves["weight"].fill_(1)
+    running = torch.zeros(1), torch.ones(1)
+    case.ours(leaves, running, True, False)
+    x = leaves["x"].detach().double()
+    assert running[0].item() == pytest.approx(0.1 * x.mean().item(), rel=1e-6)
+    assert running[1].item() == pytest.approx(0.9 + 0.1 * x.var().item(), rel=1e-5)
+
+
 def test_masked_weights_may_hold_anything() -> None:
     case = Case(4, 3, 5, 4, 4, 3, 0.3)
     leaves = case.leaves(torch.float64, add=False)
