@@ -20,8 +20,8 @@ if TYPE_CHECKING:  # it loads a compiler, which only runs that use it are to wai
 
 log = logging.getLogger(__name__)
 
-# Folding rounds differently, and what still trains makes more of that the more of it there is; it saves 2 to 3 % of a
-# step where fewer blocks rest, and 5 to 7 % from here on (benchmarks/equal.py and docs/performance.md).
+# Folding rounds differently, and training makes more of that the more of the network trains, and the faster; what it
+# gains there, a few percent of a step, would not pay for runs that cannot be compared (benchmarks/equal.py).
 FOLDED_FROM = Fraction(2, 3)  # of the blocks
 
 
