@@ -39,7 +39,7 @@ def predicted_peak(trainer: Trainer, frozen: int) -> int:
     turn = saved + 2 * WORD * batch * max(layer.outputs for layer in active)
     # Of the prefix, a block's input, the output of its first half, and what a convolution makes of that; batch norm
     # makes another, unless it is folded into copies of the weights.
-    folded = trainer.forward.fold
+    folded = trainer.forward.folds(frozen)
     copies = WORD * sum(layer.weights for layer in resting) if folded else 0
     prefix = (3 if folded else 4) * WORD * batch * max((layer.outputs for layer in resting), default=0)
     images = WORD * batch * math.prod(trainer.batches.shape)

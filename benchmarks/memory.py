@@ -4,6 +4,7 @@ python benchmarks/memory.py [--width 2] [--batch 32] [--threads 1] [--device cpu
 
 measured    the most bytes of tensors alive at once in one step of `Trainer.train_epoch`, on any device
 predicted   the same before anything is trained, by what autograd keeps when PyTorch executes a step
+engine      measured, by engine=sparse (on a CPU): its layout has borders, and weights are dense tensors there too
 counted     Figure 4's: weights, activations and the gradients of both; what is masked or frozen takes less
 
 First every depth of freezing at 90 % sparsity, and a step of dense training. Then the runs of sweeps/F4.yaml over their
@@ -38,17 +39,20 @@ def main() -> None:
         dense = trainer_for([*sparse, "method=dense", "sparsity=dense"], data, device)
         measure = partial(measured_peak, dataset=data, device=device)
         peaks = {"dense": measure([*sparse, "method=dense", "sparsity=dense"], frozen=0)}
-        predicted = {"dense": predicted_peak(dense, 0)}
+        predicted, by_engine = {"dense": predicted_peak(dense, 0)}, dict[str, int]()
         for depth in range(len(trainer.blocks) + 1):
             peaks[str(depth)] = measure(sparse, frozen=depth)
             predicted[str(depth)] = predicted_peak(trainer, depth)
+            if device.type == "cpu":
+                by_engine[str(depth)] = measure([*sparse, "engine=sparse"], frozen=depth)
         title = f"peak of a step, {size(arguments)}"
-    rows = [("frozen", "measured, MB", "/ unfrozen", "predicted, MB", "predicted / measured", "target")]
+    rows = [("frozen", "measured, MB", "/ unfrozen", "predicted, MB", "predicted / measured", "target", "engine, MB")]
     for name, peak in peaks.items():
         share = predicted[name] / peak
         target = f"off by {verdict(abs(share - 1), PEAK_WITHIN)}"
+        engine = f"{by_engine[name] / 1e6:.1f}" if name in by_engine else "none"
         rows.append((name, f"{peak / 1e6:.1f}", f"{peak / peaks['0']:.3f}", f"{predicted[name] / 1e6:.1f}",
-                     f"{share:.3f}", target))  # fmt: skip
+                     f"{share:.3f}", target, engine))  # fmt: skip
     print_table(f"{title}; {machine(device)}", rows)
     print_table("Figure 4, MB: over the epochs, and least", list(figure_4(settings(arguments)[:3], peaks, predicted)))
 

@@ -78,15 +78,19 @@ class Forward:
                 if name in cold:  # what is not a module's name is a parameter's
                     module.eval()
         self._by_engine = self.engine is not None and self.engine.prepare(frozen)
-        worth = self.image is not None or frozen >= FOLDED_FROM * len(self.model.blocks())
-        folded = frozen if worth and not self._by_engine else 0
+        folded = frozen if self.folds(frozen) and not self._by_engine else 0
         if folded != self._fold_depth:
             self.prefix, self._fold_depth = self._folded(folded), folded
         if frozen != self._depth:
             self._depth, self._compiled = frozen, None
 
+    def folds(self, frozen: int) -> bool:
+        """Whether the `frozen` leading blocks are folded, where no engine computes them."""
+        enough = self.image is not None or frozen >= FOLDED_FROM * len(self.model.blocks())
+        return self.fold and frozen > 0 and enough
+
     def _folded(self, frozen: int) -> fx.GraphModule | None:
-        if not self.fold or not frozen:
+        if not frozen:
             return None
         try:
             prefix = folded(self.model, frozen)

@@ -13,6 +13,9 @@ def test_memory(run_benchmark: Run) -> None:
     assert [row["target"] for row in depths] == ["off by <= 0.15: met"] * 8
     measured = [float(row["measured, MB"]) for row in depths[1:]]
     assert measured[0] > 2.5 * measured[4]
+    assert depths[0]["engine, MB"] == "none"  # nothing is masked
+    engine = [float(row["engine, MB"]) for row in depths[1:]]
+    assert engine[0] > 2.5 * engine[4]
 
     assert len(runs) == 12  # three sparsities, a fixed mask and three targets of freezing
     row = runs[1]
