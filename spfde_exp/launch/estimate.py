@@ -32,6 +32,7 @@ class Kind:
     Attributes:
         device: the device's name, as in meta.json.
         threads: CPU threads; None on a GPU.
+        engine: ``dense``, or the name of another and the sparsity, on which its pace depends.
     """
 
     model: str
@@ -41,6 +42,7 @@ class Kind:
     precision: str
     device: str
     threads: int | None
+    engine: str
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class Pace:
 def expected_paces(configs: Sequence[Config], slot: Slot | None, trials: bool = False) -> list[Pace | None]:
     """How fast each run trains on a slot like `slot`; None where nothing tells.
 
-    Past runs in `runs_dir` tell, of the same model, width, data set, batch size, precision and device (on the CPU:
-    and threads), and not packed with others on their device.
+    Past runs in `runs_dir` tell, of the same model, width, data set, batch size, precision, engine and device (on
+    the CPU: and threads), and not packed with others on their device.
 
     Args:
         slot: None where the device is not known here, as on a cluster: past runs on any device tell.
@@ -115,8 +117,10 @@ def past_paces(runs_dir: Path, anywhere: bool = False) -> dict[Kind, float]:
 
 def _kind(config: Mapping[str, Any], device: str, threads: int | None) -> Kind:
     model, batch_size = config["model"], config["optim"]["batch_size"]
-    name = config["dataset"]["name"]
-    return Kind(model["name"], model["width"], name, batch_size, config["precision"], device, threads)
+    name, engine = config["dataset"]["name"], config.get("engine", "dense")
+    if engine != "dense":
+        engine = f"{engine} at {config['sparsity']['target']}"
+    return Kind(model["name"], model["width"], name, batch_size, config["precision"], device, threads, engine)
 
 
 def _place(config: Config, slot: Slot | None) -> tuple[str, int | None]:

@@ -64,6 +64,13 @@ def test_other_kinds_tell_nothing(tmp_path, override):
     assert expected_seconds([config_of(tmp_path, override)], CPU) == [None]
 
 
+def test_the_sparse_engine_is_a_kind_of_its_own_at_each_sparsity(tmp_path):
+    finished(config_of(tmp_path, "seed=1"))
+    finished(config_of(tmp_path, "seed=2", "engine=sparse", "sparsity=0.9"), PACE / 2)
+    same, sparser = (config_of(tmp_path, "seed=3", "engine=sparse", f"sparsity={s}") for s in (0.9, 0.95))
+    assert expected_seconds([same, sparser], CPU) == [pytest.approx(PACE / 2 * flops(same)), None]
+
+
 @pytest.mark.parametrize(
     "meta", [{"runs_per_device": 2}, {"threads": 1}, {"device": "cuda:0", "device_name": "NVIDIA H200"}]
 )
