@@ -1,5 +1,6 @@
 """A convolution that computes only with the non-zero weights, forward and in both gradients."""
 
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,9 @@ from torch.autograd.function import once_differentiable
 
 from spfde_exp.engine.kernels import Floats, Ints, dots, gather
 from spfde_exp.engine.layout import empty, padded
+from spfde_exp.engine.strided import dots_apart, gather_apart, jumps
 from spfde_exp.engine.structure import Entries, Rows, Structure
+from spfde_exp.engine.vectors import BYTES
 
 __all__ = ["Source", "SparseConv2d", "checked", "gradient_rows", "sparse_conv2d"]
 
@@ -45,15 +48,17 @@ class SparseConv2d(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, structure: Structure, stride: int) -> Tensor:
-        n, _, h, w = x.shape
         values = _memory(weight)[structure.places(weight.stride())]
-        buffer, source = _source(x, structure.shape[2], stride)
-        y = empty(n, structure.shape[0], -(-h // stride), -(-w // stride), dtype=x.dtype)
-        _gather_into(y, buffer, source.rows(structure), values, source)
+        n, padding = x.shape[0], structure.shape[2] // 2
+        whole = _whole(x, padding, stride)
+        buffer, source = _source(whole, padding, padding, stride)
+        m, _, h, w = whole.shape
+        y = empty(m, structure.shape[0], -(-h // stride), -(-w // stride), dtype=x.dtype)
+        _gather_into(y, (0, 0), 1, buffer, source.rows(structure), values, source)
         ctx.save_for_backward(buffer)
-        ctx.structure, ctx.stride, ctx.shape, ctx.source, ctx.values = structure, stride, x.shape, source, values
+        ctx.structure, ctx.shape, ctx.source, ctx.values = structure, x.shape, source, values
         ctx.weight_strides = weight.stride()
-        return y
+        return y[:n]
 
     @staticmethod
     @once_differentiable
@@ -63,8 +68,10 @@ class SparseConv2d(torch.autograd.Function):
         to_input, to_weight = ctx.needs_input_grad[:2]
         w_grad = None
         (buffer,) = ctx.saved_tensors
-        g = padded(grad, padding if to_input else 0)
-        x_grad = _input_gradient(g, grad.shape, ctx.values, structure, ctx.shape, ctx.stride) if to_input else None
+        stride = ctx.source.stride
+        border = padding if to_input else 0
+        g, g_source = _source(_whole(grad, border, stride), border, padding, 1)
+        x_grad = _input_gradient(g, g_source, ctx.values, structure, ctx.shape, stride) if to_input else None
         if to_weight:
             # In the weight's own strides, so that autograd takes it as it is.
             w_grad = g.new_zeros(structure.shape.numel()).as_strided(structure.shape, ctx.weight_strides)
@@ -73,11 +80,11 @@ class SparseConv2d(torch.autograd.Function):
 
 
 class Source(NamedTuple):
-    """Strides of a buffer of which each row holds what one row of the output needs, contiguous."""
+    """Strides of a buffer that is read, [planes, rows, pixels of a row, N]."""
 
     plane: int
     row: int
-    half: int  # from the even columns of a row to its odd ones where they are apart, else 0
+    gap: int  # numbers between the pixels that neighbouring outputs take
     pixel: int
     shift: int  # rows and columns before those that the first non-zero of a kernel takes for the first output
     stride: int  # rows of the buffer from one row of the output to the next
@@ -87,66 +94,46 @@ class Source(NamedTuple):
 
         def make() -> Ints:
             entries = structure.entries
-            column = entries.column + self.shift
-            column = column % 2 * self.half + column // 2 * self.pixel if self.half else column * self.pixel
-            return entries.channel * self.plane + (entries.row + self.shift) * self.row + column
+            row, column = entries.row + self.shift, entries.column + self.shift
+            return entries.channel * self.plane + row * self.row + column * self.pixel
 
         return structure.rows(self, structure.entries, make, self.planes_at_once(structure))
 
     def planes_at_once(self, structure: Structure) -> int:
         """Of how many planes what a part of a row takes stays in the first cache."""
         kernel = structure.shape[2]
-        return max(1, IN_CACHE // (kernel * (PART + (kernel - 1) * self.pixel)))
+        return max(1, IN_CACHE // (kernel * (self.stride * PART + (kernel - 1) * self.pixel)))
 
 
-def _source(x: Tensor, kernel: int, stride: int) -> tuple[Tensor, Source]:
-    """The buffer that the kernels read, and its strides; with stride 2, even columns come before odd ones."""
-    if kernel == 1 and stride == 2:  # three of four numbers are never read
-        x, stride = x[:, :, ::2, ::2], 1
-    buffer = padded(x, kernel // 2)
-    channels, rows, columns, n = buffer.shape
-    shift, half = (columns - x.shape[3]) // 2 - kernel // 2, 0
-    if stride == 2:
-        split = buffer.new_empty(channels, rows, 2, -(-columns // 2), n)
-        split[:, :, 0] = buffer[:, :, ::2]
-        split[:, :, 1, : columns // 2] = buffer[:, :, 1::2]
-        buffer, half = split, split.stride(2)
-    return buffer, Source(buffer.stride(0), buffer.stride(1), half, n, shift, stride)
+def _whole(x: Tensor, border: int, stride: int) -> Tensor:
+    """`x`, filled up with examples of zeros where `strided` takes only batches of whole vectors."""
+    n, lanes = x.shape[0], BYTES // x.itemsize
+    if stride == 1 or n % lanes == 0:
+        return x
+    whole = empty(-(-n // lanes) * lanes, *x.shape[1:], border=border, dtype=x.dtype)
+    whole[:n] = x.detach()
+    whole[n:] = 0
+    return whole
+
+
+def _source(x: Tensor, border: int, padding: int, stride: int) -> tuple[Tensor, Source]:
+    """The buffer of `x` with such a border or a wider one, and its strides for a kernel of so much padding."""
+    buffer = padded(x, border)
+    plane, row, pixel, _ = buffer.stride()
+    found = (buffer.shape[2] - x.shape[3]) // 2
+    return buffer, Source(plane, row, (stride - 1) * pixel, pixel, found - padding, stride)
 
 
 def _input_gradient(
-    g: Tensor, grad_shape: torch.Size, values: Floats, structure: Structure, shape: torch.Size, stride: int
+    g: Tensor, source: Source, values: Floats, structure: Structure, shape: torch.Size, stride: int
 ) -> Tensor:
     """The same sums over the transposed structure; for stride 2 by even and odd rows and columns, one after another."""
-    plane, row, pixel, _ = g.stride()
-    border = (g.shape[2] - grad_shape[3]) // 2
     n, channels, h, w = shape
-    padding = structure.shape[2] // 2
-    source = Source(plane, row, 0, pixel, border - padding, 1)
-    result = empty(n, channels, h, w, dtype=g.dtype)
-    if stride == 1:
-        _gather_part(result, g, source, values, structure, stride, (0, 0))
-        return result
-    for i in range(min(stride, h)):
-        for j in range(min(stride, w)):
-            part = empty(n, channels, len(range(i, h, stride)), len(range(j, w, stride)), dtype=g.dtype)
-            _gather_part(part, g, source, values, structure, stride, (i, j))
-            result[:, :, i::stride, j::stride] = part
-    return result
-
-
-def _gather_part(
-    result: Tensor,
-    g: Tensor,
-    source: Source,
-    values: Floats,
-    structure: Structure,
-    stride: int,
-    first: tuple[int, int],
-) -> None:
-    """Gradient of the inputs that begin at `first` and are `stride` apart."""
-    entries, rows = gradient_rows(structure, source, stride, first)
-    _gather_into(result, g, rows, values[entries.position], source)
+    result = empty(g.shape[3], channels, h, w, dtype=g.dtype)
+    for first in product(range(min(stride, h)), range(min(stride, w))):
+        entries, rows = gradient_rows(structure, source, stride, first)
+        _gather_into(result, first, stride, g, rows, values[entries.position], source)
+    return result[:n]
 
 
 def gradient_rows(structure: Structure, source: Source, stride: int, first: tuple[int, int]) -> tuple[Entries, Rows]:
@@ -166,27 +153,39 @@ def gradient_rows(structure: Structure, source: Source, stride: int, first: tupl
     return entries, structure.rows(key, entries, make, source.planes_at_once(structure))
 
 
-def _gather_into(y: Tensor, buffer: Tensor, rows: Rows, values: Floats, source: Source) -> None:
-    """`y` is in the layout and without border."""
+def _gather_into(
+    y: Tensor, first: tuple[int, int], step: int, buffer: Tensor, rows: Rows, values: Floats, source: Source
+) -> None:
+    """Fill the pixels of `y` that begin at `first` and are `step` apart; `y` is in the layout and without border."""
     n, channels, h, w = y.shape
-    gather(
-        padded(y).view(-1).numpy(), buffer.view(-1).numpy(), rows.offsets, values, rows.bounds,
-        shape=(channels, h, w * n), steps=(0, h * w * n, w * n, source.stride * source.row),
-        threads=torch.get_num_threads(),
+    out, x, threads = padded(y).view(-1).numpy(), buffer.view(-1).numpy(), torch.get_num_threads()
+    if source.gap == 0 and step == 1:
+        shape, steps = (channels, h, w * n), (0, h * w * n, w * n, source.row)
+        gather(out, x, rows.offsets, values, rows.bounds, shape=shape, steps=steps, threads=threads)
+        return
+    i, j = first
+    lines, pixels = len(range(i, h, step)), len(range(j, w, step))
+    vectors = jumps(pixels, n, step * n, x.itemsize), jumps(pixels, n, n + source.gap, x.itemsize)
+    gather_apart(
+        out, x, rows.offsets, values, rows.bounds, vectors, shape=(channels, lines),
+        steps=((i * w + j) * n, h * w * n, step * w * n, source.stride * source.row), threads=threads,
     )  # fmt: skip
 
 
 def _sums(g: Tensor, grad_shape: torch.Size, buffer: Tensor, source: Source, structure: Structure) -> Floats:
     """Gradient of every non-zero weight."""
-    n, _, h, w = grad_shape
-    plane, row, pixel, _ = g.stride()
+    h, w = grad_shape[2:]
+    plane, row, n, _ = g.stride()
     border = (g.shape[2] - w) // 2
     sums = np.zeros(structure.count)
-    dots(
-        sums, g.view(-1).numpy(), buffer.view(-1).numpy(), source.rows(structure).offsets, structure.groups,
-        shape=(h, w * n), steps=(border * (row + pixel), plane, row, source.stride * source.row),
-        threads=torch.get_num_threads(),
-    )  # fmt: skip
+    steps, threads = (border * (row + n), plane, row, source.stride * source.row), torch.get_num_threads()
+    rows, groups = source.rows(structure), structure.groups
+    flat = g.view(-1).numpy(), buffer.view(-1).numpy()
+    if source.gap == 0:
+        dots(sums, *flat, rows.offsets, groups, shape=(h, w * n), steps=steps, threads=threads)
+    else:
+        vectors = jumps(w, n, n + source.gap, g.itemsize)
+        dots_apart(sums, *flat, rows.offsets, groups, vectors, rows=h, steps=steps, threads=threads)
     return sums
 
 

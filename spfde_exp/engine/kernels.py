@@ -14,87 +14,25 @@ from typing import Any
 import numba
 import numpy as np
 import numpy.typing as npt
-from llvmlite import binding, ir
+from llvmlite import binding
 from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["GROUPS", "Floats", "Ints", "dots", "gather", "set_threads"]
+from spfde_exp.engine.vectors import BYTES, Vectors
+
+__all__ = ["AT_ONCE", "BLOCK", "GROUPS", "Floats", "Ints", "dots", "gather", "set_threads"]
 
 _told: str | None = numba.config.CPU_FEATURES  # type: ignore[attr-defined]  # NUMBA_CPU_FEATURES, where it is set
 _REGISTERS_32 = "+avx512f" in (_told or binding.get_host_cpu_features().flatten())
 # Vectors, or non-zeros, whose sums are in registers together; AVX2 has half as many registers, of half the size.
 GROUPS = (8, 4, 2, 1) if _REGISTERS_32 else (4, 2, 1)
 _LARGEST = GROUPS[0]
-_BYTES = 64
-_BLOCK = 16  # output channels whose sums are one item of work
-_AT_ONCE = 1024  # numbers of a channel that are in one pass of dot products: they stay in the first cache
+BLOCK = 16  # output channels whose sums are one item of work
+AT_ONCE = 1024  # numbers of a channel that are in one pass of dot products: they stay in the first cache
 
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-
-
-class _Vectors:
-    """Emits instructions on vectors of `_BYTES` bytes."""
-
-    def __init__(self, context: Any, builder: Any, dtype: Any) -> None:
-        self.context, self.builder = context, builder
-        self.element = context.get_data_type(dtype)
-        self.lanes = 8 * _BYTES // dtype.bitwidth
-        self.type = ir.VectorType(self.element, self.lanes)
-        name = f"llvm.fmuladd.v{self.lanes}f{dtype.bitwidth}"
-        self._fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(self.type, [self.type] * 3), name)
-
-    def data(self, array_type: Any, array: Any) -> Any:
-        return self.context.make_array(array_type)(self.context, self.builder, array).data
-
-    def variable(self) -> Any:
-        """A zero that LLVM keeps in a register."""
-        place = cgutils.alloca_once(self.builder, self.type)
-        self.builder.store(self.type(None), place)
-        return place
-
-    def load(self, pointer: Any) -> Any:
-        return self.builder.load(self._at(pointer), align=self.element_bytes)
-
-    def store(self, vector: Any, pointer: Any) -> None:
-        self.builder.store(vector, self._at(pointer), align=self.element_bytes)
-
-    def add_product(self, place: Any, a: Any, b: Any) -> None:
-        self.builder.store(self.builder.call(self._fma, [a, b, self.builder.load(place)]), place)
-
-    def splat(self, value: Any, kind: Any = None) -> Any:
-        kind = kind or self.type
-        lane = ir.IntType(32)
-        one = self.builder.insert_element(kind(ir.Undefined), value, lane(0))
-        return self.builder.shuffle_vector(one, kind(ir.Undefined), ir.VectorType(lane, self.lanes)([0] * self.lanes))
-
-    def from_lane(self, first: Any) -> Any:
-        """Mask of the lanes from `first` on."""
-        kind = ir.VectorType(first.type, self.lanes)
-        return self.builder.icmp_signed(">=", kind(list(range(self.lanes))), self.splat(first, kind))
-
-    def total(self, vector: Any) -> Any:
-        """Sum of the lanes, halves first."""
-        count = self.lanes
-        while count > 1:
-            count //= 2
-            undefined = vector.type(ir.Undefined)
-            halves = [
-                self.builder.shuffle_vector(
-                    vector, undefined, ir.VectorType(ir.IntType(32), count)(list(range(start, start + count)))
-                )
-                for start in (0, count)
-            ]
-            vector = self.builder.fadd(*halves)
-        return self.builder.extract_element(vector, ir.IntType(32)(0))
-
-    @property
-    def element_bytes(self) -> int:
-        return _BYTES // self.lanes
-
-    def _at(self, pointer: Any) -> Any:
-        return self.builder.bitcast(pointer, self.type.as_pointer())
 
 
 def _sum_of_shifted(vectors: int) -> Any:
@@ -108,7 +46,7 @@ def _sum_of_shifted(vectors: int) -> Any:
         _: Any, out: Any, x: Any, offsets: Any, values: Any, begin: Any, end: Any, o: Any, t: Any, more: Any
     ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            emitted = _Vectors(context, builder, signature.args[0].dtype)
+            emitted = Vectors(context, builder, signature.args[0].dtype)
             pointers = [emitted.data(*pair) for pair in zip(signature.args[:4], arguments[:4], strict=True)]
             out, x, offsets, values = pointers
             begin, end, o, t, more = arguments[4:]
@@ -145,7 +83,7 @@ def _dot_products(count: int) -> Any:
         rows: Any, g_row: Any, x_row: Any, length: Any,
     ) -> Any:  # fmt: skip
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            emitted = _Vectors(context, builder, signature.args[1].dtype)
+            emitted = Vectors(context, builder, signature.args[1].dtype)
             pointers = [emitted.data(*pair) for pair in zip(signature.args[:4], arguments[:4], strict=True)]
             sums, g, x, offsets = pointers
             k, start, t, rows, g_row, x_row, length = arguments[4:]
@@ -175,11 +113,7 @@ def _dot_products(count: int) -> Any:
                         other = builder.select(mask, emitted.load(builder.gep(pointer, [last])), zero)
                         emitted.add_product(place, part, other)
             for j, place in enumerate(places):
-                pointer = builder.gep(sums, [builder.add(k, index(j))])
-                total = emitted.total(builder.load(place))
-                if total.type != ir.DoubleType():
-                    total = builder.fpext(total, ir.DoubleType())
-                builder.store(builder.fadd(builder.load(pointer), total), pointer)
+                emitted.add_total(place, builder.gep(sums, [builder.add(k, index(j))]))
             return context.get_dummy_value()
 
         return types.void(sums, g, x, offsets, *[types.intp] * 7), generate
@@ -195,7 +129,7 @@ _dot_most, _dot_4, _dot_2, _dot_1 = (_dot_products(n) for n in (_LARGEST, 4, 2, 
 @njit(nogil=True, cache=True)
 def count_items(channels, rows, length, itemsize):  # type: ignore[no-untyped-def]
     """Pieces of work in a `gather` of that shape."""
-    return rows * -(-length // (_LARGEST * (_BYTES // itemsize))) * -(-channels // _BLOCK)
+    return rows * -(-length // (_LARGEST * (BYTES // itemsize))) * -(-channels // BLOCK)
 
 
 @njit(nogil=True, cache=True)
@@ -203,15 +137,15 @@ def gather_items(out, x, offsets, values, bounds, shape, steps, begin, end):  # 
     """`gather` for some items, each a part of a row in a block of output channels."""
     channels, _, length = shape
     origin, plane, row, x_row = steps
-    lanes = _BYTES // x.itemsize
+    lanes = BYTES // x.itemsize
     most = _LARGEST * lanes
-    parts, blocks = -(-length // most), -(-channels // _BLOCK)
+    parts, blocks = -(-length // most), -(-channels // BLOCK)
     for item in range(begin, end):
         line, part, block = item // (parts * blocks), item // blocks % parts, item % blocks
         left, right = part * most, min(length, (part + 1) * most)
         for slab in range(len(bounds) - 1):
             more = slab > 0
-            for channel in range(block * _BLOCK, min(channels, (block + 1) * _BLOCK)):
+            for channel in range(block * BLOCK, min(channels, (block + 1) * BLOCK)):
                 k, stop = bounds[slab, channel], bounds[slab + 1, channel]
                 o, t = origin + channel * plane + line * row, line * x_row
                 at = left
@@ -239,8 +173,8 @@ def dots_items(sums, g, x, offsets, first, size, channel, shape, steps, begin, e
     """`dots` for the groups from `begin` to `end`."""
     rows, length = shape
     origin, plane, g_row, x_row = steps
-    lanes = _BYTES // x.itemsize
-    at_once = max(1, _AT_ONCE // length)
+    lanes = BYTES // x.itemsize
+    at_once = max(1, AT_ONCE // length)
     for line in range(0, rows, at_once):
         lines = min(at_once, rows - line)
         t = line * x_row
