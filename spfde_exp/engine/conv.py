@@ -48,17 +48,17 @@ class SparseConv2d(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, structure: Structure, stride: int) -> Tensor:
-        values = _memory(weight)[structure.places(weight.stride())]
-        n, padding = x.shape[0], structure.shape[2] // 2
+        values = _memory(weight.detach())[structure.places(weight.stride())]
+        padding = structure.shape[2] // 2
         whole = _whole(x, padding, stride)
         buffer, source = _source(whole, padding, padding, stride)
-        m, _, h, w = whole.shape
-        y = empty(m, structure.shape[0], -(-h // stride), -(-w // stride), dtype=x.dtype)
-        _gather_into(y, (0, 0), 1, buffer, source.rows(structure), values, source)
+        n, _, h, w = whole.shape
+        y = empty(n, structure.shape[0], -(-h // stride), -(-w // stride), dtype=x.dtype)
+        _gather_into(_memory(y), y.shape, _memory(buffer), source.rows(structure), values, source)
         ctx.save_for_backward(buffer)
         ctx.structure, ctx.shape, ctx.source, ctx.values = structure, x.shape, source, values
         ctx.weight_strides = weight.stride()
-        return y[:n]
+        return _first_of(y, x.shape[0])
 
     @staticmethod
     @once_differentiable
@@ -130,10 +130,11 @@ def _input_gradient(
     """The same sums over the transposed structure; for stride 2 by even and odd rows and columns, one after another."""
     n, channels, h, w = shape
     result = empty(g.shape[3], channels, h, w, dtype=g.dtype)
+    out, read = _memory(result), _memory(g)
     for first in product(range(min(stride, h)), range(min(stride, w))):
         entries, rows = gradient_rows(structure, source, stride, first)
-        _gather_into(result, first, stride, g, rows, values[entries.position], source)
-    return result[:n]
+        _gather_into(out, result.shape, read, rows, values[entries.position], source, first, stride)
+    return _first_of(result, n)
 
 
 def gradient_rows(structure: Structure, source: Source, stride: int, first: tuple[int, int]) -> tuple[Entries, Rows]:
@@ -154,20 +155,32 @@ def gradient_rows(structure: Structure, source: Source, stride: int, first: tupl
 
 
 def _gather_into(
-    y: Tensor, first: tuple[int, int], step: int, buffer: Tensor, rows: Rows, values: Floats, source: Source
+    out: Floats,
+    shape: torch.Size,
+    x: Floats,
+    rows: Rows,
+    values: Floats,
+    source: Source,
+    first: tuple[int, int] = (0, 0),
+    step: int = 1,
 ) -> None:
-    """Fill the pixels of `y` that begin at `first` and are `step` apart; `y` is in the layout and without border."""
-    n, channels, h, w = y.shape
-    out, x, threads = padded(y).view(-1).numpy(), buffer.view(-1).numpy(), torch.get_num_threads()
+    """Fill the pixels that begin at `first` and are `step` apart in `out`, the memory of a tensor of that shape.
+
+    The tensor is in the layout and without border.
+    """
+    n, channels, h, w = shape
+    threads = torch.get_num_threads()
     if source.gap == 0 and step == 1:
-        shape, steps = (channels, h, w * n), (0, h * w * n, w * n, source.row)
-        gather(out, x, rows.offsets, values, rows.bounds, shape=shape, steps=steps, threads=threads)
+        gather(
+            out, x, rows.offsets, values, rows.bounds, shape=(channels, h, w * n),
+            steps=(0, h * w * n, w * n, source.row), threads=threads,
+        )  # fmt: skip
         return
     i, j = first
     lines, pixels = len(range(i, h, step)), len(range(j, w, step))
-    vectors = jumps(pixels, n, step * n, x.itemsize), jumps(pixels, n, n + source.gap, x.itemsize)
     gather_apart(
-        out, x, rows.offsets, values, rows.bounds, vectors, shape=(channels, lines),
+        out, x, rows.offsets, values, rows.bounds,
+        (jumps(pixels, n, step * n, x.itemsize), jumps(pixels, n, n + source.gap, x.itemsize)), shape=(channels, lines),
         steps=((i * w + j) * n, h * w * n, step * w * n, source.stride * source.row), threads=threads,
     )  # fmt: skip
 
@@ -179,19 +192,22 @@ def _sums(g: Tensor, grad_shape: torch.Size, buffer: Tensor, source: Source, str
     border = (g.shape[2] - w) // 2
     sums = np.zeros(structure.count)
     steps, threads = (border * (row + n), plane, row, source.stride * source.row), torch.get_num_threads()
-    rows, groups = source.rows(structure), structure.groups
-    flat = g.view(-1).numpy(), buffer.view(-1).numpy()
+    factors, offsets, groups = (_memory(g), _memory(buffer)), source.rows(structure).offsets, structure.groups
     if source.gap == 0:
-        dots(sums, *flat, rows.offsets, groups, shape=(h, w * n), steps=steps, threads=threads)
+        dots(sums, *factors, offsets, groups, shape=(h, w * n), steps=steps, threads=threads)
     else:
         vectors = jumps(w, n, n + source.gap, g.itemsize)
-        dots_apart(sums, *flat, rows.offsets, groups, vectors, rows=h, steps=steps, threads=threads)
+        dots_apart(sums, *factors, offsets, groups, vectors, rows=h, steps=steps, threads=threads)
     return sums
 
 
-def _memory(weight: Tensor) -> Floats:
-    """The numbers of a weight, in the order in which they lie in memory."""
-    flat: Floats = weight.detach().as_strided((weight.numel(),), (1,)).numpy()
+def _first_of(x: Tensor, n: int) -> Tensor:
+    return x if x.shape[0] == n else x[:n]
+
+
+def _memory(x: Tensor) -> Floats:
+    """The numbers of a tensor without holes, in the order in which they lie in memory."""
+    flat: Floats = x.as_strided((x.numel(),), (1,)).numpy()
     return flat
 
 

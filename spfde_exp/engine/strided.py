@@ -151,7 +151,7 @@ def _dots_items(  # type: ignore[no-untyped-def]
 ):
     origin, plane, g_row, x_row = steps
     vectors = len(jumps)
-    at_once = max(1, AT_ONCE // (vectors * (BYTES // x.itemsize)))
+    at_once = max(1, AT_ONCE // (jumps[-1] + BYTES // x.itemsize))
     for line in range(0, rows, at_once):
         lines = min(at_once, rows - line)
         t = line * x_row
