@@ -1,6 +1,7 @@
 """Runs by the sparse engine: as dense ones, to rounding, whatever the method does; the same bits again."""
 
 from pathlib import Path
+from statistics import median
 
 import pytest
 import torch
@@ -86,6 +87,28 @@ def test_depthwise_convolutions_stay_dense() -> None:
     rows = [epochs(in_double(trainer_of(*overrides, f"engine={name}")), 0, 1)[0] for name in ("sparse", "dense")]
     assert rows[0]["train_loss"] == pytest.approx(rows[1]["train_loss"], rel=1e-6)
     assert rows[0]["epoch_flops"] == rows[1]["epoch_flops"]
+
+
+def first_gradients(trainer: Trainer) -> torch.Tensor:
+    """All of the first step, in one vector."""
+    with exact(1, "fp32"):
+        trainer.start_epoch(0)
+        trainer.model.train()
+        trainer.forward.prepare(0)
+        x, y, _ = next(iter(trainer.batches.epoch(trainer.sieve.kept, torch.Generator().manual_seed(0))))
+        trainer.train_step(trainer.at(0, 0, 7), x, y)
+    return torch.cat([p.grad.flatten().double() for p in trainer.model.parameters() if p.grad is not None])
+
+
+def test_it_rounds_no_more_than_pytorch() -> None:
+    """Gradients are as near to those of float64; the median of seeds, as a rounding can open a ReLU in any of them."""
+    errors: dict[str, list[float]] = {"dense": [], "sparse": []}
+    for seed in range(5):
+        truth = first_gradients(in_double(trainer_of(*RUN, "freeze=none", f"seed={seed}")))
+        for engine, of in errors.items():
+            ours = first_gradients(trainer_of(*RUN, "freeze=none", f"seed={seed}", f"engine={engine}"))
+            of.append(float((ours - truth).norm() / truth.norm()))
+    assert 0 < median(errors["sparse"]) < 2 * median(errors["dense"]) < 1e-4
 
 
 def test_lottery_tickets_start_dense(tmp_path: Path) -> None:
