@@ -20,15 +20,17 @@ STUDY = [
 ]  # fmt: skip
 
 
-def start(root, runs_dir) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "spfde_exp", *STUDY, f"dataset.root={root}", f"runs_dir={runs_dir}"]
+def start(root, runs_dir, engine) -> subprocess.Popen[str]:
+    words = [*STUDY, f"dataset.root={root}", f"runs_dir={runs_dir}", f"engine={engine}"]
+    command = [sys.executable, "-m", "spfde_exp", *words]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
-def test_loss_falls_counts_are_exact_and_a_kill_changes_no_bit(data_root, tmp_path):
+@pytest.mark.parametrize("engine", ["dense", "sparse"])
+def test_loss_falls_counts_are_exact_and_a_kill_changes_no_bit(data_root, tmp_path, engine):
     name = signature(compose(STUDY))
     calm, killed = RunFolder(tmp_path / "calm" / name), RunFolder(tmp_path / "killed" / name)
-    child = start(data_root, tmp_path / "calm")
+    child = start(data_root, tmp_path / "calm", engine)
     assert child.wait(900) == 0, child.stderr.read()
 
     rows, plan = calm.metrics(), calm.json("plan")
@@ -39,15 +41,15 @@ def test_loss_falls_counts_are_exact_and_a_kill_changes_no_bit(data_root, tmp_pa
     assert [row["sparsity"] for row in rows] == pytest.approx([1 - grown / total, 1 - kept / total], abs=1e-12)
     assert [row["train_examples"] for row in rows] == [680, 680]
 
-    child = start(data_root, tmp_path / "killed")
+    child = start(data_root, tmp_path / "killed", engine)
     while not killed.metrics():
         assert child.poll() is None
         time.sleep(0.01)
-    time.sleep(2)  # well inside the second epoch
+    time.sleep(1)  # well inside the second epoch
     child.kill()
     child.wait()
     assert len(killed.metrics()) == 1
-    child = start(data_root, tmp_path / "killed")
+    child = start(data_root, tmp_path / "killed", engine)
     assert child.wait(900) == 0, child.stderr.read()
 
     one, other = (torch.load(f.file("model.pt"), weights_only=True) for f in (calm, killed))
