@@ -28,13 +28,15 @@ def sparse_conv2d(x: Tensor, weight: Tensor, structure: Structure, stride: int =
 
     Args:
         x: [N, I, H, W], on the CPU, float32 or float64, in any layout; without a copy if it is in that of
-            `spfde_exp.engine.layout` with a border of kernel // 2.
+            `spfde_exp.engine.layout` with a border of kernel // 2 and, for stride 2, N numbers are a multiple of 64
+            bytes.
         weight: [O, I, K, K] with K odd, of the same type; without a copy if it is contiguous, or channels last.
         structure: of the mask of `weight`.
         stride: 1 or 2.
 
     Returns:
-        [N, O, ceil(H / stride), ceil(W / stride)], in the layout, without border.
+        [N, O, ceil(H / stride), ceil(W / stride)], in the layout, without border. For stride 2 and other
+        N it is the beginning of a larger batch in the layout.
 
     Raises:
         ValueError: something is none of the above.
