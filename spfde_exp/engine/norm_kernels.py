@@ -17,8 +17,9 @@ __all__ = ["backward", "forward"]
 _SUM = {"reassoc", "contract", "nsz"}
 
 
-# Rows are slices, whose indices LLVM sees to be within them: only then it makes vectors of these loops.
-@njit(nogil=True, cache=True, fastmath=_SUM)
+# Rows are slices, whose indices LLVM sees to be within them: only then it makes vectors of these loops. Inlined by
+# numba, as what LLVM inlines in a process that compiles is called as it is in one that loads, and sums otherwise.
+@njit(nogil=True, cache=True, fastmath=_SUM, forceinline=True)
 def _sum(x):  # type: ignore[no-untyped-def]
     total = x.dtype.type(0)
     for i in range(len(x)):
@@ -26,7 +27,7 @@ def _sum(x):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(nogil=True, cache=True, fastmath=_SUM)
+@njit(nogil=True, cache=True, fastmath=_SUM, forceinline=True)
 def _squares(x, mean):  # type: ignore[no-untyped-def]
     total = x.dtype.type(0)
     for i in range(len(x)):
@@ -40,7 +41,7 @@ def _normalised(x, mean, scale, bias):  # type: ignore[no-untyped-def]
     return (x - mean) * scale + bias
 
 
-@njit(nogil=True, cache=True, fastmath=_SUM)
+@njit(nogil=True, cache=True, fastmath=_SUM, forceinline=True)
 def _open_relu(out, g, other, y, x, mean, scale, bias, flags):  # type: ignore[no-untyped-def]
     """Gradient behind ReLU of a row; its sum, and that of its products with the centred input."""
     two, relu, again = flags
@@ -108,7 +109,7 @@ def _clear_border(x, at, channel, rows, length):  # type: ignore[no-untyped-def]
         _clear(x[start + origin + (rows - 1) * row + length : start + plane])
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, forceinline=True)
 def add_moments(mean, variance, x, x_at, line, length):  # type: ignore[no-untyped-def]
     """Means and variances [channels] of the rows up to `line`, from those of the rows before it.
 
@@ -124,7 +125,7 @@ def add_moments(mean, variance, x, x_at, line, length):  # type: ignore[no-untyp
         variance[c] += (spread - variance[c] + distance * distance * (line * share)) * share
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, forceinline=True)
 def forward_channels(  # type: ignore[no-untyped-def]
     out, out_at, x, x_at, residual, residual_at, shape, weight, bias, mean, variance, eps, flags, begin, end
 ):
@@ -148,7 +149,7 @@ def forward_channels(  # type: ignore[no-untyped-def]
         _clear_border(out, out_at, c, rows, length)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, forceinline=True)
 def backward_channels(  # type: ignore[no-untyped-def]
     out, out_at, copy, copy_at, g, g_at, other, other_at, y, y_at, x, x_at, shape, weight, bias, weight_grad, bias_grad,
     mean, variance, eps, flags, begin, end,
