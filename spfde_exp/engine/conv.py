@@ -86,10 +86,9 @@ class Source(NamedTuple):
 
     plane: int
     row: int
-    gap: int  # numbers between the pixels that neighbouring outputs take
     pixel: int
     shift: int  # rows and columns before those that the first non-zero of a kernel takes for the first output
-    stride: int  # rows of the buffer from one row of the output to the next
+    stride: int  # rows and pixels of the buffer from one of the output to the next
 
     def rows(self, structure: Structure) -> Rows:
         """Of every non-zero, where the row begins that it takes for the first row of the output."""
@@ -123,7 +122,7 @@ def _source(x: Tensor, border: int, padding: int, stride: int) -> tuple[Tensor, 
     buffer = padded(x, border)
     plane, row, pixel, _ = buffer.stride()
     found = (buffer.shape[2] - x.shape[3]) // 2
-    return buffer, Source(plane, row, (stride - 1) * pixel, pixel, found - padding, stride)
+    return buffer, Source(plane, row, pixel, found - padding, stride)
 
 
 def _input_gradient(
@@ -172,7 +171,7 @@ def _gather_into(
     """
     n, channels, h, w = shape
     threads = torch.get_num_threads()
-    if source.gap == 0 and step == 1:
+    if source.stride == step == 1:
         gather(
             out, x, rows.offsets, values, rows.bounds, shape=(channels, h, w * n),
             steps=(0, h * w * n, w * n, source.row), threads=threads,
@@ -180,9 +179,9 @@ def _gather_into(
         return
     i, j = first
     lines, pixels = len(range(i, h, step)), len(range(j, w, step))
+    vectors = jumps(pixels, n, step * n, x.itemsize), jumps(pixels, n, source.stride * n, x.itemsize)
     gather_apart(
-        out, x, rows.offsets, values, rows.bounds,
-        (jumps(pixels, n, step * n, x.itemsize), jumps(pixels, n, n + source.gap, x.itemsize)), shape=(channels, lines),
+        out, x, rows.offsets, values, rows.bounds, vectors, shape=(channels, lines),
         steps=((i * w + j) * n, h * w * n, step * w * n, source.stride * source.row), threads=threads,
     )  # fmt: skip
 
@@ -195,10 +194,10 @@ def _sums(g: Tensor, grad_shape: torch.Size, buffer: Tensor, source: Source, str
     sums = np.zeros(structure.count)
     steps, threads = (border * (row + n), plane, row, source.stride * source.row), torch.get_num_threads()
     factors, offsets, groups = (_memory(g), _memory(buffer)), source.rows(structure).offsets, structure.groups
-    if source.gap == 0:
+    if source.stride == 1:
         dots(sums, *factors, offsets, groups, shape=(h, w * n), steps=steps, threads=threads)
     else:
-        vectors = jumps(w, n, n + source.gap, g.itemsize)
+        vectors = jumps(w, n, source.stride * n, g.itemsize)
         dots_apart(sums, *factors, offsets, groups, vectors, rows=h, steps=steps, threads=threads)
     return sums
 

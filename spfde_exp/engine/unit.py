@@ -107,8 +107,8 @@ def _plan(
     padding = kernel // 2
     x, out = _geometry(n, inputs, h, w, x_border), _geometry(n, outputs, h, w, border)
     residual, z_grad = _geometry(n, outputs, h, w, residual_border), _geometry(n, outputs, h, w, padding)
-    source = Source(x.plane, x.row, 0, n, x_border - padding, 1)
-    back = Source(z_grad.plane, z_grad.row, 0, n, 0, 1)
+    source = Source(x.plane, x.row, n, x_border - padding, 1)
+    back = Source(z_grad.plane, z_grad.row, n, 0, 1)
     entries, back_rows = gradient_rows(structure, back, 1, (0, 0))
     numbers = (
         outputs, h, w * n, x.row, structure.shape.numel(), x.size, out.size, residual.size,
