@@ -1,7 +1,8 @@
-"""What all tests share: one thread, a clean Hydra, the command as a process, and the real data where it is."""
+"""What all tests share: one thread, a clean Hydra and log, the command as a process, and the real data where it is."""
 
 import getpass
 import importlib.util
+import logging
 import os
 import signal
 import subprocess
@@ -54,8 +55,13 @@ def own_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
 def clean_state() -> Iterator[None]:
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
+    log = logging.getLogger()
+    level, handlers = log.level, list(log.handlers)
     yield
     GlobalHydra.instance().clear()
+    log.setLevel(level)  # the command sets up logging for its process
+    for handler in set(log.handlers).difference(handlers):
+        log.removeHandler(handler)
 
 
 @pytest.fixture
