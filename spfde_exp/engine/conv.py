@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from spfde_exp.engine.kernels import Floats, Ints, dots, gather
+from spfde_exp.engine.kernels import Floats, Ints, dots, gather, gather_and_dots
 from spfde_exp.engine.layout import empty, padded
 from spfde_exp.engine.strided import dots_apart, gather_apart, jumps
 from spfde_exp.engine.structure import Entries, Rows, Structure
@@ -73,11 +73,17 @@ class SparseConv2d(torch.autograd.Function):
         stride = ctx.source.stride
         border = padding if to_input else 0
         g, g_source = _source(_whole(grad, border, stride), border, padding, 1)
-        x_grad = _input_gradient(g, g_source, ctx.values, structure, ctx.shape, stride) if to_input else None
+        x_grad, sums = None, None
+        if to_input and to_weight and stride == 1 and torch.get_num_threads() == 1:
+            x_grad, sums = _gradients(g, g_source, ctx.values, structure, ctx.shape, buffer, ctx.source)
+        elif to_input:
+            x_grad = _input_gradient(g, g_source, ctx.values, structure, ctx.shape, stride)
         if to_weight:
+            if sums is None:
+                sums = _sums(g, grad.shape, buffer, ctx.source, structure)
             # In the weight's own strides, so that autograd takes it as it is.
             w_grad = g.new_zeros(structure.shape.numel()).as_strided(structure.shape, ctx.weight_strides)
-            _memory(w_grad)[structure.places(ctx.weight_strides)] = _sums(g, grad.shape, buffer, ctx.source, structure)
+            _memory(w_grad)[structure.places(ctx.weight_strides)] = sums
         return x_grad, w_grad, None, None
 
 
@@ -138,6 +144,20 @@ def _input_gradient(
     return _first_of(result, n)
 
 
+def _gradients(
+    g: Tensor, g_source: Source, values: Floats, structure: Structure, shape: torch.Size, buffer: Tensor, source: Source
+) -> tuple[Tensor, Floats]:
+    """`_input_gradient` and `_sums` in one pass over `g`, for stride 1 and one thread."""
+    n, channels, h, w = shape
+    entries, rows = gradient_rows(structure, g_source, 1, (0, 0))
+    result, sums = empty(*shape, dtype=g.dtype), np.zeros(structure.count)
+    gather_and_dots(
+        _memory(result), values[entries.position], rows.offsets, rows.bounds, sums, _memory(g), _memory(buffer),
+        source.rows(structure).offsets, *structure.groups, (channels, h, w * n), _gradient_steps(g, w, source),
+    )  # fmt: skip
+    return result, sums
+
+
 def gradient_rows(structure: Structure, source: Source, stride: int, first: tuple[int, int]) -> tuple[Entries, Rows]:
     """The transposed non-zeros that reach such inputs, and what `gather` reads of them in a gradient at `source`."""
     padding = structure.shape[2] // 2
@@ -189,10 +209,8 @@ def _gather_into(
 def _sums(g: Tensor, grad_shape: torch.Size, buffer: Tensor, source: Source, structure: Structure) -> Floats:
     """Gradient of every non-zero weight."""
     h, w = grad_shape[2:]
-    plane, row, n, _ = g.stride()
-    border = (g.shape[2] - w) // 2
-    sums = np.zeros(structure.count)
-    steps, threads = (border * (row + n), plane, row, source.stride * source.row), torch.get_num_threads()
+    n, sums = g.stride(2), np.zeros(structure.count)
+    steps, threads = _gradient_steps(g, w, source), torch.get_num_threads()
     factors, offsets, groups = (_memory(g), _memory(buffer)), source.rows(structure).offsets, structure.groups
     if source.stride == 1:
         dots(sums, *factors, offsets, groups, shape=(h, w * n), steps=steps, threads=threads)
@@ -200,6 +218,13 @@ def _sums(g: Tensor, grad_shape: torch.Size, buffer: Tensor, source: Source, str
         vectors = jumps(w, n, source.stride * n, g.itemsize)
         dots_apart(sums, *factors, offsets, groups, vectors, rows=h, steps=steps, threads=threads)
     return sums
+
+
+def _gradient_steps(g: Tensor, width: int, source: Source) -> tuple[int, int, int, int]:
+    """The steps of `dots` for a buffer `g` of gradients of such a width."""
+    plane, row, n, _ = g.stride()
+    border = (g.shape[2] - width) // 2
+    return border * (row + n), plane, row, source.stride * source.row
 
 
 def _first_of(x: Tensor, n: int) -> Tensor:

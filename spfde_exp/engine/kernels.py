@@ -21,7 +21,7 @@ from numba.extending import intrinsic
 
 from spfde_exp.engine.vectors import BYTES, Vectors
 
-__all__ = ["AT_ONCE", "BLOCK", "GROUPS", "Floats", "Ints", "dots", "gather", "set_threads"]
+__all__ = ["AT_ONCE", "BLOCK", "GROUPS", "Floats", "Ints", "dots", "gather", "gather_and_dots", "set_threads"]
 
 _told: str | None = numba.config.CPU_FEATURES  # type: ignore[attr-defined]  # NUMBA_CPU_FEATURES, where it is set
 _REGISTERS_32 = "+avx512f" in (_told or binding.get_host_cpu_features().flatten())
@@ -127,56 +127,70 @@ _dot_most, _dot_4, _dot_2, _dot_1 = (_dot_products(n) for n in (_LARGEST, 4, 2, 
 
 # The compiled functions take flat arrays and plain numbers; mypy cannot look into them.
 @njit(nogil=True, cache=True)
-def count_items(channels, rows, length, itemsize):  # type: ignore[no-untyped-def]
-    """Pieces of work in a `gather` of that shape."""
-    return rows * -(-length // (_LARGEST * (BYTES // itemsize))) * -(-channels // BLOCK)
+def count_items(channels, rows):  # type: ignore[no-untyped-def]
+    """Pieces of work in a `gather` of that shape: a row in a block of output channels each, row after row."""
+    return rows * -(-channels // BLOCK)
 
 
 @njit(nogil=True, cache=True)
 def gather_items(out, x, offsets, values, bounds, shape, steps, begin, end):  # type: ignore[no-untyped-def]
-    """`gather` for some items, each a part of a row in a block of output channels."""
+    """`gather` for some items."""
     channels, _, length = shape
+    blocks = -(-channels // BLOCK)
+    item = begin
+    while item < end:
+        line, first = item // blocks, item % blocks
+        last = min(blocks, first + end - item)
+        _gather_row(out, x, offsets, values, bounds, length, steps, line, first * BLOCK, min(channels, last * BLOCK))
+        item += last - first
+
+
+@njit(nogil=True, cache=True)
+def _gather_row(  # type: ignore[no-untyped-def]
+    out, x, offsets, values, bounds, length, steps, line, first_channel, last_channel
+):
+    """One row of some channels, part by part, as what the channels of a block read of a part is in the first cache."""
     origin, plane, row, x_row = steps
     lanes = BYTES // x.itemsize
     most = _LARGEST * lanes
-    parts, blocks = -(-length // most), -(-channels // BLOCK)
-    for item in range(begin, end):
-        line, part, block = item // (parts * blocks), item // blocks % parts, item % blocks
-        left, right = part * most, min(length, (part + 1) * most)
-        for slab in range(len(bounds) - 1):
-            more = slab > 0
-            for channel in range(block * BLOCK, min(channels, (block + 1) * BLOCK)):
-                k, stop = bounds[slab, channel], bounds[slab + 1, channel]
-                o, t = origin + channel * plane + line * row, line * x_row
-                at = left
-                if right - at >= most:
-                    _sum_most(out, x, offsets, values, k, stop, o + at, t + at, more)
-                    at += most
-                if right - at >= 4 * lanes:
-                    _sum_4(out, x, offsets, values, k, stop, o + at, t + at, more)
-                    at += 4 * lanes
-                if right - at >= 2 * lanes:
-                    _sum_2(out, x, offsets, values, k, stop, o + at, t + at, more)
-                    at += 2 * lanes
-                if right - at >= lanes:
-                    _sum_1(out, x, offsets, values, k, stop, o + at, t + at, more)
-                    at += lanes
-                for i in range(at, right):
-                    total = out[o + i] if more else out.dtype.type(0)
-                    for j in range(k, stop):
-                        total += values[j] * x[offsets[j] + t + i]
-                    out[o + i] = total
+    t = line * x_row
+    for left in range(0, length, most):
+        right = min(length, left + most)
+        for block in range(first_channel, last_channel, BLOCK):
+            for slab in range(len(bounds) - 1):
+                more = slab > 0
+                for channel in range(block, min(last_channel, block + BLOCK)):
+                    k, stop = bounds[slab, channel], bounds[slab + 1, channel]
+                    o = origin + channel * plane + line * row
+                    at = left
+                    if right - at >= most:
+                        _sum_most(out, x, offsets, values, k, stop, o + at, t + at, more)
+                        at += most
+                    if right - at >= 4 * lanes:
+                        _sum_4(out, x, offsets, values, k, stop, o + at, t + at, more)
+                        at += 4 * lanes
+                    if right - at >= 2 * lanes:
+                        _sum_2(out, x, offsets, values, k, stop, o + at, t + at, more)
+                        at += 2 * lanes
+                    if right - at >= lanes:
+                        _sum_1(out, x, offsets, values, k, stop, o + at, t + at, more)
+                        at += lanes
+                    for i in range(at, right):
+                        total = out[o + i] if more else out.dtype.type(0)
+                        for j in range(k, stop):
+                            total += values[j] * x[offsets[j] + t + i]
+                        out[o + i] = total
 
 
 @njit(nogil=True, cache=True)
 def dots_items(sums, g, x, offsets, first, size, channel, shape, steps, begin, end):  # type: ignore[no-untyped-def]
-    """`dots` for the groups from `begin` to `end`."""
-    rows, length = shape
+    """`dots` for the groups from `begin` to `end` and some rows: `shape` is the first, that behind the last, length."""
+    top, bottom, length = shape
     origin, plane, g_row, x_row = steps
     lanes = BYTES // x.itemsize
     at_once = max(1, AT_ONCE // length)
-    for line in range(0, rows, at_once):
-        lines = min(at_once, rows - line)
+    for line in range(top, bottom, at_once):
+        lines = min(at_once, bottom - line)
         t = line * x_row
         for i in range(begin, end):
             k, count = first[i], size[i]
@@ -194,6 +208,26 @@ def dots_items(sums, g, x, offsets, first, size, channel, shape, steps, begin, e
                 _dot_2(sums, g, x, offsets, k, o, t, lines, g_row, x_row, length)
             else:
                 _dot_1(sums, g, x, offsets, k, o, t, lines, g_row, x_row, length)
+
+
+@njit(nogil=True, cache=True)
+def gather_and_dots(  # type: ignore[no-untyped-def]
+    out, values, offsets, bounds, sums, g, x, x_offsets, first, size, channel, shape, steps
+):
+    """`gather` of rows of `g`, and `dots` of them with rows of `x`, by turns: what is read is in a near cache once.
+
+    `values`, `offsets` and `bounds` are for `gather`, into an `out` without border, what follows `sums` for `dots`;
+    `shape` is of `out`.
+    """
+    channels, rows, length = shape
+    inside = 0, rows * length, length, steps[2]
+    at_once = max(1, AT_ONCE // length)
+    items = count_items(channels, 1)
+    for line in range(0, rows, at_once):
+        bottom = min(rows, line + at_once)
+        gather_items(out, g, offsets, values, bounds, shape, inside, line * items, bottom * items)
+        rows_of_dots = line, bottom, length
+        dots_items(sums, g, x, x_offsets, first, size, channel, rows_of_dots, steps, 0, len(first))
 
 
 @njit(nogil=True, cache=True, parallel=True)
@@ -235,7 +269,7 @@ def gather(
         shape: channels, rows, length of a row.
         steps: origin, plane, row (of `out`), x_row.
     """
-    items = count_items(*shape, x.itemsize)
+    items = count_items(*shape[:2])
     if threads == 1 or items == 1:
         gather_items(out, x, offsets, values, bounds, shape, steps, 0, items)
     else:
@@ -264,12 +298,12 @@ def dots(
         shape: rows, length of a row.
         steps: origin, plane, row (of `g`), x_row.
     """
-    items = len(groups[0])
+    items, rows = len(groups[0]), (0, *shape)
     if threads == 1 or items <= 1:
-        dots_items(sums, g, x, offsets, *groups, shape, steps, 0, items)
+        dots_items(sums, g, x, offsets, *groups, rows, steps, 0, items)
     else:
         set_threads(threads)
-        _dots_threads(sums, g, x, offsets, *groups, shape, steps, items, min(threads, items))
+        _dots_threads(sums, g, x, offsets, *groups, rows, steps, items, min(threads, items))
 
 
 def set_threads(threads: int) -> None:

@@ -82,8 +82,8 @@ def can_unite(conv: SparseConv) -> bool:
 class SparseUnit(nn.Module):
     """A `SparseConv` that one `can_unite` and the `SparseNorm` that alone reads it.
 
-    By one thread, with a residual of its own shape, they are one step of autograd, whose result hooks of the
-    convolution see as its own.
+    With a residual of its own shape, they are one step of autograd, whose result hooks of the convolution see as its
+    own.
 
     Attributes:
         readers: how many modules of the engine read the result, which comes as often as that: 1 or 2.
@@ -96,8 +96,7 @@ class SparseUnit(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
         shape = x.shape[0], self.conv.conv.out_channels, *x.shape[2:]
-        broadcast = residual is not None and residual.shape != shape
-        if broadcast or torch.get_num_threads() > 1:
+        if residual is not None and residual.shape != shape:  # broadcast
             results = (self.norm(self.conv(x), residual),) * self.readers
         else:
             made: list[tuple[Tensor, ...]] = []

@@ -110,19 +110,21 @@ def _clear_border(x, at, channel, rows, length):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, forceinline=True)
-def add_moments(mean, variance, x, x_at, line, length):  # type: ignore[no-untyped-def]
-    """Means and variances [channels] of the rows up to `line`, from those of the rows before it.
+def row_moments(row):  # type: ignore[no-untyped-def]
+    """Mean and variance of a row."""
+    middle = _sum(row) / len(row)
+    return middle, _squares(row, row.dtype.type(middle)) / len(row)
+
+
+@njit(nogil=True, cache=True)
+def merged(mean, variance, middle, spread, line):  # type: ignore[no-untyped-def]
+    """Mean and variance of the rows up to `line`, from those of the rows before it and of that row.
 
     By the formula of Chan, Golub and LeVeque, which does not cancel.
     """
-    kind, share = x.dtype.type, 1.0 / (line + 1)
-    for c in range(len(mean)):
-        row = _row(x, x_at, c, line, length)
-        middle = _sum(row) / length
-        distance = middle - mean[c]
-        spread = _squares(row, kind(middle)) / length
-        mean[c] += distance * share
-        variance[c] += (spread - variance[c] + distance * distance * (line * share)) * share
+    share, distance = 1.0 / (line + 1), middle - mean
+    variance += (spread - variance + distance * distance * (line * share)) * share
+    return mean + distance * share, variance
 
 
 @njit(nogil=True, cache=True, forceinline=True)
@@ -134,14 +136,10 @@ def forward_channels(  # type: ignore[no-untyped-def]
     kind = x.dtype.type
     for c in range(begin, end):
         if training:
-            total = 0.0
+            mean[c], variance[c] = 0.0, 0.0
             for h in range(rows):
-                total += _sum(_row(x, x_at, c, h, length))
-            mean[c] = total / (rows * length)
-            total = 0.0
-            for h in range(rows):
-                total += _squares(_row(x, x_at, c, h, length), kind(mean[c]))
-            variance[c] = total / (rows * length)
+                moments = row_moments(_row(x, x_at, c, h, length))
+                mean[c], variance[c] = merged(mean[c], variance[c], *moments, h)
         middle, scale, offset = kind(mean[c]), kind(weight[c] / (variance[c] + eps) ** 0.5), kind(bias[c])
         for h in range(rows):
             to, added = _row(out, out_at, c, h, length), _row(residual, residual_at, c, h, length)

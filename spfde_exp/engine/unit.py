@@ -40,11 +40,11 @@ def conv_norm(
     border: int = 1,
     readers: int = 1,
 ) -> tuple[Tensor, ...]:
-    """`batch_norm(sparse_conv2d(x, weight, structure), ...)` of stride 1, by one thread, with all gradients.
+    """`batch_norm(sparse_conv2d(x, weight, structure), ...)` of stride 1, with all gradients.
 
     The arguments are those of `spfde_exp.engine.conv.sparse_conv2d` and `spfde_exp.engine.norm.batch_norm`, which say
-    what is allowed; results are theirs to rounding. It gains most where weights have few non-zeros, and calls from
-    Python take as long as kernels do.
+    what is allowed; results are theirs to rounding, and the same bits with any number of threads (those of torch). It
+    gains most where weights have few non-zeros, and calls from Python take as long as kernels do.
 
     Args:
         readers: 1, or 2 for the result twice, in the same memory, which neither reader may write to: so their gradients
@@ -165,7 +165,7 @@ class _Unit(torch.autograd.Function):
                 y.data_ptr() - size * plan.out.origin, added, scale.data_ptr(), bias.data_ptr(),
                 norm.running_mean.data_ptr(), norm.running_var.data_ptr(),
             ),
-            moments[0], moments[1], norm.eps, norm.momentum, training, relu,
+            moments[0], moments[1], norm.eps, norm.momentum, training, relu, threads=torch.get_num_threads(),
         )  # fmt: skip
         # Where ReLU is open is told from z, unless a residual was added behind it.
         ctx.save_for_backward(x, z, y if relu and residual is not None else None, weight, scale, bias)
@@ -219,5 +219,6 @@ class _Unit(torch.autograd.Function):
                 bias.data_ptr(),
             ),
             norm_grads.numpy(), moments[0], moments[1], eps, training, relu,
+            threads=torch.get_num_threads(),
         )  # fmt: skip
         return x_grad, weight_grad, norm_grads[0], norm_grads[1], residual_grad, None, None, None

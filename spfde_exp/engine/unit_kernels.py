@@ -9,7 +9,7 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba import njit, types
+from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -32,100 +32,201 @@ def _flat(address, size, like):  # type: ignore[no-untyped-def]
     return numba.carray(_pointer(address), (size if address else 0,), like.dtype)
 
 
-# The compiled functions take flat arrays and plain numbers; mypy cannot look into them.
-@njit(nogil=True, cache=True)
-def forward(  # type: ignore[no-untyped-def]
-    values, places, offsets, bounds, numbers, addresses, mean, variance, eps, momentum, training, relu
-):
-    """Fill `values` [non-zeros], `mean` and `variance` [channels], z and out; in training, move the running statistics.
-
-    Args:
-        places: where in the weight the values lie.
-        offsets, bounds: as for `spfde_exp.engine.kernels.gather`.
-        numbers: channels, rows and length of the output, row of x, sizes of weight, x, out and residual, and origin,
-            plane and row of out and of the residual.
-        addresses: of x, weight, z, out, residual (or 0), and of scale, bias, running mean and variance of batch norm.
-    """
-    channels, rows, length, x_row, weight_size, x_size, out_size, residual_size = numbers[:8]
-    out_at = numbers[8], numbers[9], numbers[10]
-    residual_at = numbers[11], numbers[12], numbers[13]
-    weight = _flat(addresses[1], weight_size, values)
-    for k in range(len(values)):
-        values[k] = weight[places[k]]
+# The compiled functions take flat arrays and plain numbers; mypy cannot look into them. Parts of both passes are
+# inlined by numba, as those of `norm_kernels` are, so that sums have one order.
+@njit(nogil=True, cache=True, forceinline=True)
+def _convolve(values, offsets, bounds, moments, numbers, addresses, training, begin, end):  # type: ignore[no-untyped-def]
+    """Some items of z, and in training the moments [2, rows, channels] of their rows, which are in a near cache."""
+    channels, rows, length, x_row, _, x_size = numbers[:6]
     x, z = _flat(addresses[0], x_size, values), _flat(addresses[2], channels * rows * length, values)
-    z_at = 0, rows * length, length
-    per_row = kernels.count_items(channels, 1, length, x.itemsize)
-    mean[:] = 0
-    variance[:] = 0
-    for h in range(rows):
-        kernels.gather_items(
-            z, x, offsets, values, bounds, (channels, rows, length), (0, rows * length, length, x_row),
-            h * per_row, (h + 1) * per_row,
-        )  # fmt: skip
-        if training:  # while the row is in a near cache
-            norm_kernels.add_moments(mean, variance, z, z_at, h, length)
-    running_mean, running_variance = _flat(addresses[7], channels, values), _flat(addresses[8], channels, values)
-    if not training:
-        for c in range(channels):
+    shape, steps = (channels, rows, length), (0, rows * length, length, x_row)
+    blocks = kernels.count_items(channels, 1)
+    item = begin
+    while item < end:
+        line = item // blocks
+        last = min(end, (line + 1) * blocks)
+        kernels.gather_items(z, x, offsets, values, bounds, shape, steps, item, last)
+        if training:
+            first_channel = item % blocks * kernels.BLOCK
+            for c in range(first_channel, min(channels, first_channel + (last - item) * kernels.BLOCK)):
+                start = (c * rows + line) * length
+                moments[0, line, c], moments[1, line, c] = norm_kernels.row_moments(z[start : start + length])
+        item = last
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def _normalise(  # type: ignore[no-untyped-def]
+    like, moments, mean, variance, numbers, addresses, eps, momentum, training, relu, begin, end
+):
+    """The result for some channels, their `mean` and `variance`, and in training their running statistics."""
+    channels, rows, length, _, _, _, out_size, residual_size = numbers[:8]
+    out_at, residual_at = (numbers[8], numbers[9], numbers[10]), (numbers[11], numbers[12], numbers[13])
+    running_mean, running_variance = _flat(addresses[7], channels, like), _flat(addresses[8], channels, like)
+    for c in range(begin, end):
+        if training:
+            mean[c], variance[c] = 0.0, 0.0
+            for h in range(rows):
+                mean[c], variance[c] = norm_kernels.merged(mean[c], variance[c], moments[0, h, c], moments[1, h, c], h)
+        else:
             mean[c], variance[c] = running_mean[c], running_variance[c]
     norm_kernels.forward_channels(
-        _flat(addresses[3], out_size, values), out_at, z, z_at, _flat(addresses[4], residual_size, values), residual_at,
-        (rows, length), _flat(addresses[5], channels, values), _flat(addresses[6], channels, values),
-        mean, variance, eps, (False, addresses[4] != 0, relu), 0, channels,
+        _flat(addresses[3], out_size, like), out_at,
+        _flat(addresses[2], channels * rows * length, like), (0, rows * length, length),
+        _flat(addresses[4], residual_size, like), residual_at, (rows, length),
+        _flat(addresses[5], channels, like), _flat(addresses[6], channels, like),
+        mean, variance, eps, (False, addresses[4] != 0, relu), begin, end,
     )  # fmt: skip
     if training:
-        count, kind = rows * length, values.dtype.type
-        for c in range(channels):
+        count, kind = rows * length, like.dtype.type
+        for c in range(begin, end):
             running_mean[c] += kind(momentum) * (kind(mean[c]) - running_mean[c])
             unbiased = kind(variance[c] * (count / (count - 1)))
             running_variance[c] += kind(momentum) * (unbiased - running_variance[c])
 
 
 @njit(nogil=True, cache=True)
-def backward(  # type: ignore[no-untyped-def]
+def _fill(values, places, numbers, addresses):  # type: ignore[no-untyped-def]
+    weight = _flat(addresses[1], numbers[4], values)
+    for k in range(len(values)):
+        values[k] = weight[places[k]]
+
+
+@njit(nogil=True, cache=True)
+def _forward(  # type: ignore[no-untyped-def]
+    values, places, offsets, bounds, numbers, addresses, mean, variance, eps, momentum, training, relu
+):
+    _fill(values, places, numbers, addresses)
+    channels, rows = numbers[:2]
+    moments = np.empty((2, rows, channels))
+    items = kernels.count_items(channels, rows)
+    _convolve(values, offsets, bounds, moments, numbers, addresses, training, 0, items)
+    _normalise(values, moments, mean, variance, numbers, addresses, eps, momentum, training, relu, 0, channels)
+
+
+@njit(nogil=True, cache=True, parallel=True)
+def _forward_threads(  # type: ignore[no-untyped-def]
+    values, places, offsets, bounds, numbers, addresses, mean, variance, eps, momentum, training, relu, threads
+):
+    _fill(values, places, numbers, addresses)
+    channels, rows = numbers[:2]
+    moments = np.empty((2, rows, channels))
+    items = kernels.count_items(channels, rows)
+    for i in prange(threads):
+        begin, end = items * i // threads, items * (i + 1) // threads
+        _convolve(values, offsets, bounds, moments, numbers, addresses, training, begin, end)
+    for i in prange(threads):
+        begin, end = channels * i // threads, channels * (i + 1) // threads
+        _normalise(values, moments, mean, variance, numbers, addresses, eps, momentum, training, relu, begin, end)
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def _backward_norm(  # type: ignore[no-untyped-def]
+    like, numbers, addresses, norm_grads, mean, variance, eps, training, relu, begin, end
+):
+    """Gradients of z, of the residual and of batch norm for some channels."""
+    channels, rows, length, _, _, _, out_size, g_size, other_size, z_size, _ = numbers[:11]
+    g_at, other_at = (numbers[11], numbers[12], numbers[13]), (numbers[14], numbers[15], numbers[16])
+    out_at, z_grad_at = (numbers[17], numbers[18], numbers[19]), (numbers[20], numbers[21], numbers[22])
+    inside = rows * length
+    plain = 0, inside, length
+    norm_kernels.backward_channels(
+        _flat(addresses[5], z_size, like), z_grad_at, _flat(addresses[7], channels * inside, like), plain,
+        _flat(addresses[0], g_size, like), g_at, _flat(addresses[9], other_size, like), other_at,
+        _flat(addresses[1], out_size, like), out_at, _flat(addresses[2], channels * inside, like), plain,
+        (rows, length), _flat(addresses[4], channels, like), _flat(addresses[10], channels, like),
+        norm_grads[0], norm_grads[1], mean, variance, eps,
+        (training, addresses[7] != 0, addresses[9] != 0, relu, addresses[1] == 0), begin, end,
+    )  # fmt: skip
+
+
+@njit(nogil=True, cache=True)
+def _scatter(sums, places, numbers, addresses, like):  # type: ignore[no-untyped-def]
+    weight_grad = _flat(addresses[8], numbers[4], like)
+    for k in range(len(sums)):
+        weight_grad[places[k]] = sums[k]
+
+
+@njit(nogil=True, cache=True)
+def _backward(  # type: ignore[no-untyped-def]
     values, places, position, offsets, bounds, x_offsets, first, size, channel, numbers, addresses, norm_grads,
     mean, variance, eps, training, relu,
 ):  # fmt: skip
+    channels, rows, length, x_row, _, x_size, _, _, _, z_size, sources = numbers[:11]
+    _backward_norm(values, numbers, addresses, norm_grads, mean, variance, eps, training, relu, 0, channels)
+    x, z_grad = _flat(addresses[3], x_size, values), _flat(addresses[5], z_size, values)
+    x_grad, transposed = _flat(addresses[6], sources * rows * length, values), values[position]
+    shape, steps = (sources, rows, length), (numbers[20], numbers[21], numbers[22], x_row)
+    sums = np.zeros(len(values))
+    if addresses[6] and addresses[8]:
+        kernels.gather_and_dots(
+            x_grad, transposed, offsets, bounds, sums, z_grad, x, x_offsets, first, size, channel, shape, steps
+        )
+    elif addresses[6]:
+        items, out_steps = kernels.count_items(sources, rows), (0, rows * length, length, numbers[22])
+        kernels.gather_items(x_grad, z_grad, offsets, transposed, bounds, shape, out_steps, 0, items)
+    elif addresses[8]:
+        kernels.dots_items(sums, z_grad, x, x_offsets, first, size, channel, (0, rows, length), steps, 0, len(first))
+    if addresses[8]:
+        _scatter(sums, places, numbers, addresses, values)
+
+
+@njit(nogil=True, cache=True, parallel=True)
+def _backward_threads(  # type: ignore[no-untyped-def]
+    values, places, position, offsets, bounds, x_offsets, first, size, channel, numbers, addresses, norm_grads,
+    mean, variance, eps, training, relu, threads,
+):  # fmt: skip
+    channels, rows, length, x_row, _, x_size, _, _, _, z_size, sources = numbers[:11]
+    for i in prange(threads):
+        begin, end = channels * i // threads, channels * (i + 1) // threads
+        _backward_norm(values, numbers, addresses, norm_grads, mean, variance, eps, training, relu, begin, end)
+    x, z_grad = _flat(addresses[3], x_size, values), _flat(addresses[5], z_size, values)
+    if addresses[6]:
+        x_grad, transposed = _flat(addresses[6], sources * rows * length, values), values[position]
+        items = kernels.count_items(sources, rows)
+        shape, out_steps = (sources, rows, length), (0, rows * length, length, numbers[22])
+        for i in prange(threads):
+            begin, end = items * i // threads, items * (i + 1) // threads
+            kernels.gather_items(x_grad, z_grad, offsets, transposed, bounds, shape, out_steps, begin, end)
+    if addresses[8]:
+        sums, groups = np.zeros(len(values)), len(first)
+        lines, steps = (0, rows, length), (numbers[20], numbers[21], numbers[22], x_row)
+        for i in prange(threads):
+            begin, end = groups * i // threads, groups * (i + 1) // threads
+            kernels.dots_items(sums, z_grad, x, x_offsets, first, size, channel, lines, steps, begin, end)
+        _scatter(sums, places, numbers, addresses, values)
+
+
+def forward(*arguments: Any, threads: int) -> None:
+    """Fill `values` [non-zeros], `mean` and `variance` [channels], z and out; in training, move the running statistics.
+
+    Args:
+        arguments: values; places in the weight where they lie; offsets and bounds as for
+            `spfde_exp.engine.kernels.gather`; numbers: channels, rows and length of the output, row of x, sizes of
+            weight, x, out and residual, and origin, plane and row of out and of the residual; addresses of x, weight,
+            z, out, residual (or 0), and of scale, bias, running mean and variance of batch norm; mean, variance, eps,
+            momentum, training, relu.
+    """
+    _run(_forward, _forward_threads, arguments, threads)
+
+
+def backward(*arguments: Any, threads: int) -> None:
     """Fill the gradients of x, of the residual, of the weight where its values lie, and `norm_grads` [2, channels].
 
     Args:
-        values, places, mean, variance: of `forward`.
-        position: of the transposed non-zeros in `values`; offsets and bounds are theirs.
-        x_offsets, first, size, channel: as for `spfde_exp.engine.kernels.dots`.
-        numbers: channels, rows and length, row of x, sizes of weight, x, out, the gradient, another one, and that of z,
-            channels of x, and origin, plane and row of the gradient, of the other, of out and of the gradient of z.
-        addresses: of the gradient, out (or 0, to compute again where ReLU is open, without a residual), z, x, scale; of
-            the gradients of z, x (or 0), residual (or 0), weight (or 0); of another gradient to add (or 0), and bias.
+        arguments: values and places of `forward`; position of the transposed non-zeros in values, offsets and bounds
+            of theirs; offsets in x and groups as for `spfde_exp.engine.kernels.dots`; numbers: channels, rows and
+            length, row of x, sizes of weight, x, out, the gradient, another one, and that of z, channels of x, and
+            origin, plane and row of the gradient, of the other, of out and of the gradient of z; addresses of the
+            gradient, out (or 0, to compute again where ReLU is open, without a residual), z, x, scale, of the gradients
+            of z, x (or 0), residual (or 0), weight (or 0), of another gradient to add (or 0), and of bias; norm_grads;
+            mean, variance, eps, training and relu of `forward`.
     """
-    channels, rows, length, x_row, weight_size, x_size, out_size, g_size, other_size, z_size, sources = numbers[:11]
-    g_at = numbers[11], numbers[12], numbers[13]
-    other_at = numbers[14], numbers[15], numbers[16]
-    out_at = numbers[17], numbers[18], numbers[19]
-    z_grad_at = numbers[20], numbers[21], numbers[22]
-    inside = rows * length
-    plain = 0, inside, length
-    g, other = _flat(addresses[0], g_size, values), _flat(addresses[9], other_size, values)
-    out = _flat(addresses[1], out_size, values)
-    z, x = _flat(addresses[2], channels * inside, values), _flat(addresses[3], x_size, values)
-    z_grad = _flat(addresses[5], z_size, values)
-    residual_grad = _flat(addresses[7], channels * inside, values)
-    norm_kernels.backward_channels(
-        z_grad, z_grad_at, residual_grad, plain, g, g_at, other, other_at, out, out_at, z, plain, (rows, length),
-        _flat(addresses[4], channels, values), _flat(addresses[10], channels, values), norm_grads[0], norm_grads[1],
-        mean, variance, eps, (training, addresses[7] != 0, addresses[9] != 0, relu, addresses[1] == 0), 0, channels,
-    )  # fmt: skip
-    if addresses[6]:
-        transposed = values[position]
-        items = kernels.count_items(sources, rows, length, x.itemsize)
-        kernels.gather_items(
-            _flat(addresses[6], sources * inside, values), z_grad, offsets, transposed, bounds,
-            (sources, rows, length), (0, inside, length, z_grad_at[2]), 0, items,
-        )  # fmt: skip
-    if addresses[8]:
-        sums = np.zeros(len(values))
-        kernels.dots_items(
-            sums, z_grad, x, x_offsets, first, size, channel, (rows, length), (*z_grad_at, x_row), 0, len(first)
-        )
-        weight_grad = _flat(addresses[8], weight_size, values)
-        for k in range(len(values)):
-            weight_grad[places[k]] = sums[k]
+    _run(_backward, _backward_threads, arguments, threads)
+
+
+def _run(one: Any, many: Any, arguments: tuple[Any, ...], threads: int) -> None:
+    if threads == 1:
+        one(*arguments)
+    else:
+        kernels.set_threads(threads)
+        many(*arguments, threads)

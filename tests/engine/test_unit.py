@@ -104,6 +104,26 @@ def test_float32_in_a_chain_without_copies() -> None:
         torch.testing.assert_close(own, other, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("needs", ["all", "x", "weight"])
+@pytest.mark.parametrize("sizes", [(16, 19, 33, 5, 7), (5, 3, 2, 1, 2)])
+def test_the_same_bits_with_more_threads(sizes: tuple[int, int, int, int, int], needs: str) -> None:
+    """Rows, channels and non-zeros are shared out, also where there are fewer than threads."""
+    case, results, before = Case(*sizes, 3, 0.2), [], torch.get_num_threads()
+    try:
+        for threads in (1, 3, 64):
+            torch.set_num_threads(threads)
+            leaves, running = case.leaves(torch.float32, add=True), case.running(torch.float32)
+            for name in ("x", "weight"):
+                leaves[name].requires_grad_(needs in ("all", name))
+            y = case.ours(leaves, running, training=True, relu=True)
+            wanted = [leaf for leaf in leaves.values() if leaf.requires_grad]
+            results.append([y, *running, *torch.autograd.grad(y.square().sum(), wanted)])
+    finally:
+        torch.set_num_threads(before)
+    assert all(map(torch.equal, results[0], results[1]))
+    assert all(map(torch.equal, results[0], results[2]))
+
+
 @pytest.mark.parametrize("add", [True, False])
 @pytest.mark.parametrize("used", [(True, True), (True, False), (False, True)])
 def test_two_readers_send_back_the_sum_of_their_gradients(used: tuple[bool, bool], add: bool) -> None:
