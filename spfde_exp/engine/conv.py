@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from spfde_exp.engine.kernels import Floats, Ints, dots, gather, gather_and_dots
+from spfde_exp.engine.kernels import PART, Floats, Ints, dots, gather, gather_and_dots
 from spfde_exp.engine.layout import empty, padded
 from spfde_exp.engine.strided import dots_apart, gather_apart, jumps
 from spfde_exp.engine.structure import Entries, Rows, Structure
@@ -16,8 +16,7 @@ from spfde_exp.engine.vectors import BYTES
 
 __all__ = ["Source", "SparseConv2d", "checked", "gradient_rows", "sparse_conv2d"]
 
-PART = 128  # numbers of a row whose sums are in registers
-IN_CACHE = 12000  # numbers of the input that may be read for them
+IN_CACHE = 12000  # numbers of the input that may be read for a part of a row
 
 
 def sparse_conv2d(x: Tensor, weight: Tensor, structure: Structure, stride: int = 1) -> Tensor:
@@ -109,7 +108,8 @@ class Source(NamedTuple):
     def planes_at_once(self, structure: Structure) -> int:
         """Of how many planes what a part of a row takes stays in the first cache."""
         kernel = structure.shape[2]
-        return max(1, IN_CACHE // (kernel * (self.stride * PART + (kernel - 1) * self.pixel)))
+        part = PART * BYTES // 4
+        return max(1, IN_CACHE // (kernel * (self.stride * part + (kernel - 1) * self.pixel)))
 
 
 def _whole(x: Tensor, border: int, stride: int) -> Tensor:

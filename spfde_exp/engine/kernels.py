@@ -21,7 +21,7 @@ from numba.extending import intrinsic
 
 from spfde_exp.engine.vectors import BYTES, Vectors
 
-__all__ = ["AT_ONCE", "BLOCK", "GROUPS", "Floats", "Ints", "dots", "gather", "gather_and_dots", "set_threads"]
+__all__ = ["AT_ONCE", "BLOCK", "GROUPS", "PART", "Floats", "Ints", "dots", "gather", "gather_and_dots", "set_threads"]
 
 _told: str | None = numba.config.CPU_FEATURES  # type: ignore[attr-defined]  # NUMBA_CPU_FEATURES, where it is set
 _REGISTERS_32 = "+avx512f" in (_told or binding.get_host_cpu_features().flatten())
@@ -29,6 +29,7 @@ _REGISTERS_32 = "+avx512f" in (_told or binding.get_host_cpu_features().flatten(
 GROUPS = (8, 4, 2, 1) if _REGISTERS_32 else (4, 2, 1)
 _LARGEST = GROUPS[0]
 BLOCK = 16  # output channels whose sums are one item of work
+PART = 8  # vectors of a row that are worked off for all channels of an item before the next
 AT_ONCE = 1024  # numbers of a channel that are in one pass of dot products: they stay in the first cache
 
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
@@ -154,8 +155,8 @@ def _gather_row(  # type: ignore[no-untyped-def]
     lanes = BYTES // x.itemsize
     most = _LARGEST * lanes
     t = line * x_row
-    for left in range(0, length, most):
-        right = min(length, left + most)
+    for left in range(0, length, PART * lanes):
+        right = min(length, left + PART * lanes)
         for block in range(first_channel, last_channel, BLOCK):
             for slab in range(len(bounds) - 1):
                 more = slab > 0
@@ -163,7 +164,7 @@ def _gather_row(  # type: ignore[no-untyped-def]
                     k, stop = bounds[slab, channel], bounds[slab + 1, channel]
                     o = origin + channel * plane + line * row
                     at = left
-                    if right - at >= most:
+                    while right - at >= most:
                         _sum_most(out, x, offsets, values, k, stop, o + at, t + at, more)
                         at += most
                     if right - at >= 4 * lanes:

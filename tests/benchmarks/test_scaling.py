@@ -1,0 +1,30 @@
+"""Threads and neighbours: what is compared, and Amdahl's law."""
+
+import importlib
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.scripts import SMALL, Run, median_of
+
+
+def test_amdahl(benchmarks: Path) -> None:
+    scaling = importlib.import_module("scaling")
+    assert scaling.serial_share(2, 2) == 0
+    assert scaling.serial_share(1, 2) == 1
+    assert scaling.serial_share(1.6, 2) == pytest.approx(0.25)  # 1 / (0.25 + 0.75 / 2) = 1.6
+    assert scaling.amdahl(0.25, 2) == pytest.approx(1.6)
+    assert scaling.amdahl(0.25, 64) == pytest.approx(64 / (64 * 0.25 + 0.75))
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core has no neighbour")
+def test_scaling(run_benchmark: Run) -> None:
+    cores = os.sched_getaffinity(0)
+    threads, beside = run_benchmark("scaling", *SMALL, "--sparsity", "0.9", "--turns", "6", "--steps", "1")
+    assert [(row["engine"], row["threads"]) for row in threads] == [("dense", "2"), ("sparse", "2")]
+    for row in threads:
+        assert float(row["efficiency"]) == pytest.approx(median_of(row["times faster [95 %]"]) / 2, abs=0.006)
+    assert [row["engine"] for row in beside] == ["dense", "sparse"]
+    assert {row["target"].split(":")[0] for row in beside} == {">= 0.98"}
+    assert os.sched_getaffinity(0) == cores
