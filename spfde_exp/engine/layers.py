@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import partial
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -67,7 +66,9 @@ class SparseNorm(nn.Module):
         if residual is not None and residual.shape != x.shape:  # broadcast
             y = norm(x) + residual
             return F.relu(y) if self.relu else y
-        weight, bias, mean, variance, momentum, eps = tensors(norm)
+        weight, bias, mean, variance, momentum, eps, batches = tensors(norm)
+        if norm.training and batches is not None:
+            batches.detach().add_(1)
         return batch_norm(
             x, mean, variance, weight, bias, training=norm.training, momentum=momentum, eps=eps, residual=residual,
             relu=self.relu, border=self.border,
@@ -125,10 +126,7 @@ def called(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) ->
 
 
 def tensors(norm: nn.BatchNorm2d) -> Norm:
-    """What a batch norm that `can_normalise` computes with, in a call that is counted in training."""
+    """What a batch norm that `can_normalise` computes with."""
     mean, variance, momentum = norm.running_mean, norm.running_var, norm.momentum
     assert mean is not None and variance is not None and momentum is not None
-    if norm.training and norm.num_batches_tracked is not None:
-        with torch.no_grad():
-            norm.num_batches_tracked.add_(1)
-    return Norm(norm.weight, norm.bias, mean, variance, momentum, norm.eps)
+    return Norm(norm.weight, norm.bias, mean, variance, momentum, norm.eps, norm.num_batches_tracked)

@@ -18,7 +18,7 @@ __all__ = ["Norm", "conv_norm"]
 
 
 class Norm(NamedTuple):
-    """Parameters and running statistics of a batch norm, all [channels]."""
+    """Parameters and running statistics of a batch norm, all [channels], and its counter of batches, one int64."""
 
     weight: Tensor
     bias: Tensor
@@ -26,6 +26,7 @@ class Norm(NamedTuple):
     running_var: Tensor
     momentum: float = 0.1
     eps: float = 1e-5
+    batches: Tensor | None = None
 
 
 def conv_norm(
@@ -164,6 +165,7 @@ class _Unit(torch.autograd.Function):
                 x.data_ptr() - size * plan.x.origin, weight.data_ptr(), z.data_ptr(),
                 y.data_ptr() - size * plan.out.origin, added, scale.data_ptr(), bias.data_ptr(),
                 norm.running_mean.data_ptr(), norm.running_var.data_ptr(),
+                norm.batches.data_ptr() if norm.batches is not None and training else 0,
             ),
             moments[0], moments[1], norm.eps, norm.momentum, training, relu, threads=torch.get_num_threads(),
         )  # fmt: skip

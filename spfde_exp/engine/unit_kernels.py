@@ -7,29 +7,13 @@ are made once.
 
 from typing import Any
 
-import numba
 import numpy as np
-from numba import njit, prange, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import njit, prange
 
 from spfde_exp.engine import kernels, norm_kernels
+from spfde_exp.engine.memory import flat
 
 __all__ = ["backward", "forward"]
-
-
-@intrinsic
-def _pointer(_: Any, address: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
-
-    return types.voidptr(types.intp), generate
-
-
-@njit(nogil=True, cache=True)
-def _flat(address, size, like):  # type: ignore[no-untyped-def]
-    """The `size` numbers at `address`, of the type of `like`; none where the address is 0."""
-    return numba.carray(_pointer(address), (size if address else 0,), like.dtype)
 
 
 # The compiled functions take flat arrays and plain numbers; mypy cannot look into them. Parts of both passes are
@@ -38,7 +22,7 @@ def _flat(address, size, like):  # type: ignore[no-untyped-def]
 def _convolve(values, offsets, bounds, moments, numbers, addresses, training, begin, end):  # type: ignore[no-untyped-def]
     """Some items of z, and in training the moments [2, rows, channels] of their rows, which are in a near cache."""
     channels, rows, length, x_row, _, x_size = numbers[:6]
-    x, z = _flat(addresses[0], x_size, values), _flat(addresses[2], channels * rows * length, values)
+    x, z = flat(addresses[0], x_size, values), flat(addresses[2], channels * rows * length, values)
     shape, steps = (channels, rows, length), (0, rows * length, length, x_row)
     blocks = kernels.count_items(channels, 1)
     item = begin
@@ -61,7 +45,7 @@ def _normalise(  # type: ignore[no-untyped-def]
     """The result for some channels, their `mean` and `variance`, and in training their running statistics."""
     channels, rows, length, _, _, _, out_size, residual_size = numbers[:8]
     out_at, residual_at = (numbers[8], numbers[9], numbers[10]), (numbers[11], numbers[12], numbers[13])
-    running_mean, running_variance = _flat(addresses[7], channels, like), _flat(addresses[8], channels, like)
+    running_mean, running_variance = flat(addresses[7], channels, like), flat(addresses[8], channels, like)
     for c in range(begin, end):
         if training:
             mean[c], variance[c] = 0.0, 0.0
@@ -70,10 +54,10 @@ def _normalise(  # type: ignore[no-untyped-def]
         else:
             mean[c], variance[c] = running_mean[c], running_variance[c]
     norm_kernels.forward_channels(
-        _flat(addresses[3], out_size, like), out_at,
-        _flat(addresses[2], channels * rows * length, like), (0, rows * length, length),
-        _flat(addresses[4], residual_size, like), residual_at, (rows, length),
-        _flat(addresses[5], channels, like), _flat(addresses[6], channels, like),
+        flat(addresses[3], out_size, like), out_at,
+        flat(addresses[2], channels * rows * length, like), (0, rows * length, length),
+        flat(addresses[4], residual_size, like), residual_at, (rows, length),
+        flat(addresses[5], channels, like), flat(addresses[6], channels, like),
         mean, variance, eps, (False, addresses[4] != 0, relu), begin, end,
     )  # fmt: skip
     if training:
@@ -86,9 +70,12 @@ def _normalise(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _fill(values, places, numbers, addresses):  # type: ignore[no-untyped-def]
-    weight = _flat(addresses[1], numbers[4], values)
+    """Values of the weight; one more batch is counted where there is a counter."""
+    weight = flat(addresses[1], numbers[4], values)
     for k in range(len(values)):
         values[k] = weight[places[k]]
+    if addresses[9]:
+        flat(addresses[9], 1, places)[0] += 1
 
 
 @njit(nogil=True, cache=True)
@@ -130,10 +117,10 @@ def _backward_norm(  # type: ignore[no-untyped-def]
     inside = rows * length
     plain = 0, inside, length
     norm_kernels.backward_channels(
-        _flat(addresses[5], z_size, like), z_grad_at, _flat(addresses[7], channels * inside, like), plain,
-        _flat(addresses[0], g_size, like), g_at, _flat(addresses[9], other_size, like), other_at,
-        _flat(addresses[1], out_size, like), out_at, _flat(addresses[2], channels * inside, like), plain,
-        (rows, length), _flat(addresses[4], channels, like), _flat(addresses[10], channels, like),
+        flat(addresses[5], z_size, like), z_grad_at, flat(addresses[7], channels * inside, like), plain,
+        flat(addresses[0], g_size, like), g_at, flat(addresses[9], other_size, like), other_at,
+        flat(addresses[1], out_size, like), out_at, flat(addresses[2], channels * inside, like), plain,
+        (rows, length), flat(addresses[4], channels, like), flat(addresses[10], channels, like),
         norm_grads[0], norm_grads[1], mean, variance, eps,
         (training, addresses[7] != 0, addresses[9] != 0, relu, addresses[1] == 0), begin, end,
     )  # fmt: skip
@@ -141,7 +128,7 @@ def _backward_norm(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _scatter(sums, places, numbers, addresses, like):  # type: ignore[no-untyped-def]
-    weight_grad = _flat(addresses[8], numbers[4], like)
+    weight_grad = flat(addresses[8], numbers[4], like)
     for k in range(len(sums)):
         weight_grad[places[k]] = sums[k]
 
@@ -153,8 +140,8 @@ def _backward(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     channels, rows, length, x_row, _, x_size, _, _, _, z_size, sources = numbers[:11]
     _backward_norm(values, numbers, addresses, norm_grads, mean, variance, eps, training, relu, 0, channels)
-    x, z_grad = _flat(addresses[3], x_size, values), _flat(addresses[5], z_size, values)
-    x_grad, transposed = _flat(addresses[6], sources * rows * length, values), values[position]
+    x, z_grad = flat(addresses[3], x_size, values), flat(addresses[5], z_size, values)
+    x_grad, transposed = flat(addresses[6], sources * rows * length, values), values[position]
     shape, steps = (sources, rows, length), (numbers[20], numbers[21], numbers[22], x_row)
     sums = np.zeros(len(values))
     if addresses[6] and addresses[8]:
@@ -179,9 +166,9 @@ def _backward_threads(  # type: ignore[no-untyped-def]
     for i in prange(threads):
         begin, end = channels * i // threads, channels * (i + 1) // threads
         _backward_norm(values, numbers, addresses, norm_grads, mean, variance, eps, training, relu, begin, end)
-    x, z_grad = _flat(addresses[3], x_size, values), _flat(addresses[5], z_size, values)
+    x, z_grad = flat(addresses[3], x_size, values), flat(addresses[5], z_size, values)
     if addresses[6]:
-        x_grad, transposed = _flat(addresses[6], sources * rows * length, values), values[position]
+        x_grad, transposed = flat(addresses[6], sources * rows * length, values), values[position]
         items = kernels.count_items(sources, rows)
         shape, out_steps = (sources, rows, length), (0, rows * length, length, numbers[22])
         for i in prange(threads):
@@ -203,8 +190,8 @@ def forward(*arguments: Any, threads: int) -> None:
         arguments: values; places in the weight where they lie; offsets and bounds as for
             `spfde_exp.engine.kernels.gather`; numbers: channels, rows and length of the output, row of x, sizes of
             weight, x, out and residual, and origin, plane and row of out and of the residual; addresses of x, weight,
-            z, out, residual (or 0), and of scale, bias, running mean and variance of batch norm; mean, variance, eps,
-            momentum, training, relu.
+            z, out, residual (or 0), and of scale, bias, running mean and variance of batch norm, and of its counter of
+            batches, int64 (or 0); mean, variance, eps, momentum, training, relu.
     """
     _run(_forward, _forward_threads, arguments, threads)
 

@@ -43,10 +43,15 @@ def learning_rate(optim: Optim, epoch: int, progress: float, warmed_up: float) -
 
 
 class _SGD(torch.optim.SGD):
-    """torch's SGD, of which neither its profiler nor its compiler is told: their import takes two seconds of a run."""
+    """torch's SGD, of which neither its profiler nor its compiler is told: their import takes two seconds of a run.
+
+    Attributes:
+        partly: makes the step of some parameters and takes their gradients away, which it returns with them; or None.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._before: OrderedDict[int, Callable[..., object]] = OrderedDict()
+        self.partly: Callable[[torch.optim.Optimizer], Sequence[tuple[nn.Parameter, torch.Tensor]]] | None = None
         super().__init__(*arguments, **options)
 
     add_param_group = inspect.unwrap(torch.optim.SGD.add_param_group)
@@ -68,7 +73,10 @@ class _SGD(torch.optim.SGD):
         """Make one step."""
         for hook in self._before.values():
             hook(self, (), {})
+        taken = self.partly(self) if self.partly else ()
         _PLAIN_STEP(self)
+        for parameter, gradient in taken:
+            parameter.grad = gradient
 
     step.hooked = True  # type: ignore[attr-defined]  # else torch puts its profiler around it
 

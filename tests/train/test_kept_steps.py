@@ -1,0 +1,56 @@
+"""The optimiser's steps with the sparse engine: as without, on all that trains, whatever masks and freezing do."""
+
+import pytest
+import torch
+
+from spfde_exp.train.device import exact
+from spfde_exp.train.kept_steps import KeptSteps
+from spfde_exp.train.trainer import Trainer
+
+from .stepping import trainer_of
+
+RUN = ("epochs=10", "dst.every=2", "dst.base_epochs=10", "dst.milestones=[4]", "dst.stop=8", "optim.lr=0.01")
+
+
+def trained(*overrides: str, kept: bool) -> Trainer:
+    """Four epochs by the sparse engine, by either way of making steps."""
+    trainer = trainer_of(*RUN, "engine=sparse", *overrides)
+    assert isinstance(trainer.optimizer.sgd.partly, KeptSteps)
+    if not kept:
+        trainer.optimizer.sgd.partly = None
+    with exact(1, "fp32"):
+        for epoch in range(4):
+            trainer.start_epoch(epoch)
+            trainer.train_epoch(epoch)
+    return trainer
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("freeze=0.15", "sieve=0.2"),
+        ("method=rigl", "freeze=none"),
+        ("method=deepr", "freeze=none"),
+        ("optim.nesterov=true", "freeze=none"),
+        ("optim.momentum=0", "freeze=none"),
+    ],
+    ids=["spfde", "dense_gradients", "noise_in_gradients", "nesterov", "no_momentum"],
+)
+def test_they_are_those_of_torch(overrides: tuple[str, ...]) -> None:
+    ours, theirs = (trained(*overrides, kept=kept) for kept in (True, False))
+    for (name, p), q in zip(ours.model.named_parameters(), theirs.model.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-3, atol=1e-5, msg=name)
+    momentum, truth = (trainer.optimizer.momentum(trainer.model) for trainer in (ours, theirs))
+    assert momentum.keys() == truth.keys()
+    for layer, mask in ours.masks.kept.items():
+        assert not ours.masks.weights[layer][~mask].any()
+        if f"{layer}.weight" in momentum:
+            assert not momentum[f"{layer}.weight"][~mask].any()
+
+
+def test_gradients_stay_for_whoever_reads_them() -> None:
+    trainer = trained("freeze=0.15", kept=True)
+    frozen = trainer.plan.freeze.frozen[3]
+    resting = {member for _, members in trainer.blocks[:frozen] for member in members}
+    for name, parameter in trainer.model.named_parameters():
+        assert (parameter.grad is None) == any(name.startswith(f"{member}.") for member in resting), name
