@@ -20,7 +20,7 @@ IN_CACHE = 12000  # numbers of the input that may be read for a part of a row
 
 
 def sparse_conv2d(x: Tensor, weight: Tensor, structure: Structure, stride: int = 1) -> Tensor:
-    """`F.conv2d(x, weight * kept, stride=stride, padding=kernel // 2)` for the mask of `structure`.
+    """`F.conv2d(x, weight * kept, stride=stride, padding=kernel // 2)` for the mask and the groups of `structure`.
 
     Masked weights are never read, so they may hold anything, and never meet an infinite input. Every result is the
     same bits each time, with any number of threads (those of torch). Only first derivatives.
@@ -29,7 +29,7 @@ def sparse_conv2d(x: Tensor, weight: Tensor, structure: Structure, stride: int =
         x: [N, I, H, W], on the CPU, float32 or float64, in any layout; without a copy if it is in that of
             `spfde_exp.engine.layout` with a border of kernel // 2 and, for stride 2, N numbers are a multiple of 64
             bytes.
-        weight: [O, I, K, K] with K odd, of the same type; without a copy if it is contiguous, or channels last.
+        weight: [O, I / groups, K, K] with K odd, of the same type; without a copy if it is contiguous or channels last.
         structure: of the mask of `weight`.
         stride: 1 or 2.
 
@@ -245,7 +245,7 @@ def checked(x: Tensor, weight: Tensor, structure: Structure, stride: int) -> Ten
     """
     if weight.shape != structure.shape:
         raise ValueError(f"the structure is of a weight {tuple(structure.shape)}, not {tuple(weight.shape)}")
-    _, inputs, height, width = weight.shape
+    inputs, height, width = structure.inputs, *weight.shape[2:]
     if height != width or height % 2 == 0 or stride not in (1, 2):
         raise ValueError(f"kernel {height}x{width}, stride {stride}: kernels are square and odd, strides 1 or 2")
     if x.dim() != 4 or x.shape[1] != inputs or x.numel() == 0:

@@ -16,7 +16,7 @@ __all__ = ["SparseConv", "SparseNorm", "SparseUnit", "can_convolve", "can_normal
 
 def can_convolve(module: nn.Module) -> bool:
     """Whether `SparseConv` can stand for `module`: an ordinary convolution, square, odd, padded by half its kernel."""
-    if type(module) is not nn.Conv2d or module.groups != 1 or module.dilation != (1, 1):
+    if type(module) is not nn.Conv2d or module.dilation != (1, 1):
         return False
     kernel, stride = module.kernel_size[0], module.stride
     if module.kernel_size != (kernel, kernel) or kernel % 2 == 0 or stride not in ((1, 1), (2, 2)):

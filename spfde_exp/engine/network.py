@@ -38,7 +38,8 @@ class SparseNetwork:
         Raises:
             ValueError: the model cannot be traced.
         """
-        self.model, self.structures = model, Structures(kept)
+        groups = {name: module.groups for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
+        self.model, self.structures = model, Structures(kept, groups)
         self._made: dict[tuple[object, ...], Network] = {}
         self.layers, self._depth = frozenset[str](), 0
         traced(Part(model, 0, leading=False))

@@ -47,17 +47,23 @@ class Structure:
 
     Attributes:
         shape: of the weight.
+        inputs: channels of the input.
         entries: the non-zeros by output channel.
         plans: what whoever computes with them works out once.
     """
 
-    def __init__(self, kept: Tensor) -> None:
-        """`kept` is a boolean mask of the weight's shape; a row or a channel may be empty, and all of it too."""
-        self.shape = torch.Size(kept.shape)
+    def __init__(self, kept: Tensor, groups: int = 1) -> None:
+        """`kept` is a boolean mask of the weight's shape; a row or a channel may be empty, and all of it too.
+
+        Args:
+            groups: of the convolution, each of which reads its own part of the input channels.
+        """
+        self.shape, self.inputs = torch.Size(kept.shape), kept.shape[1] * groups
         flat = np.flatnonzero(kept.detach().cpu().numpy())
         channel, source, row, column = np.unravel_index(flat, self.shape)
-        self._target = channel
-        self.entries = Entries(_starts(channel, self.shape[0]), source, row, column, flat)
+        self._target, self._source = channel, source
+        plane = source + channel * groups // self.shape[0] * self.shape[1]
+        self.entries = Entries(_starts(channel, self.shape[0]), plane, row, column, flat)
         self.plans: dict[Hashable, Any] = {}
         self._rows: dict[Hashable, Rows] = {}
         self._places: dict[tuple[int, ...], Ints] = {}
@@ -77,7 +83,7 @@ class Structure:
         if strides not in self._places:
             entries = self.entries
             o, i, row, column = strides
-            places = self._target * o + entries.channel * i + entries.row * row + entries.column * column
+            places = self._target * o + self._source * i + entries.row * row + entries.column * column
             self._places[strides] = places
         return self._places[strides]
 
@@ -94,7 +100,7 @@ class Structure:
             entries = self.entries
             chosen = np.flatnonzero((entries.row % stride == row) & (entries.column % stride == column))
             order = chosen[np.argsort(entries.channel[chosen], kind="stable")]
-            starts = _starts(entries.channel[order], self.shape[1])
+            starts = _starts(entries.channel[order], self.inputs)
             self._phases[key] = Entries(starts, self._target[order], entries.row[order], entries.column[order], order)
         return self._phases[key]
 

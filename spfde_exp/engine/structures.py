@@ -25,23 +25,23 @@ class Structures:
     written to since, and is the same tensor, is the same mask. Masks are on the CPU.
     """
 
-    def __init__(self, kept: Mapping[str, Tensor]) -> None:
-        """`kept` (`Masks.kept`) is looked at again each time."""
-        self.kept = kept
+    def __init__(self, kept: Mapping[str, Tensor], groups: Mapping[str, int]) -> None:
+        """`kept` (`Masks.kept`) is looked at again each time; `groups` are those of convolutions, by name."""
+        self.kept, self.groups = kept, groups
         self._known: dict[str, _Known] = {}
 
     def __getitem__(self, layer: str) -> Structure:
         mask = self.kept[layer]
         known = self._known.get(layer)
         if known is None or known.mask is not mask or known.version != mask._version:
-            known = self._known[layer] = _Known(mask, mask._version, Structure(mask))
+            known = self._known[layer] = _Known(mask, mask._version, Structure(mask, self.groups[layer]))
         return known.structure
 
     def of(self, layer: str, shape: torch.Size) -> "partial[Structure]":
         """What gives the structure of `layer` whenever it is called; without mask, that of a whole weight."""
         if layer in self.kept:
             return partial(self.__getitem__, layer)
-        structure = Structure(torch.ones(shape, dtype=torch.bool))
+        structure = Structure(torch.ones(shape, dtype=torch.bool), self.groups[layer])
         return partial(_same, structure)
 
 

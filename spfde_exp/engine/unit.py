@@ -195,7 +195,7 @@ class _Unit(torch.autograd.Function):
         z_grad = grad.new_empty(plan.z_grad.size)
         x_grad = residual_grad = weight_grad = None
         if needs[0]:
-            x_grad = empty(n, structure.shape[1], h, w, dtype=grad.dtype)
+            x_grad = empty(n, structure.inputs, h, w, dtype=grad.dtype)
         if needs[4]:
             residual_grad = empty(n, channels, h, w, dtype=grad.dtype)
         if needs[1]:  # in the weight's own strides, so that autograd takes it as it is
@@ -207,7 +207,7 @@ class _Unit(torch.autograd.Function):
             groups.first, groups.size, groups.channel,
             (
                 channels, h, w * n, plan.x.row, weight.numel(), plan.x.size, plan.out.size, g.size, o.size,
-                plan.z_grad.size, structure.shape[1], *g[1:], *o[1:], *plan.out[1:], *plan.z_grad[1:],
+                plan.z_grad.size, structure.inputs, *g[1:], *o[1:], *plan.out[1:], *plan.z_grad[1:],
             ),
             (
                 grad.data_ptr() - size * g.origin,

@@ -94,7 +94,7 @@ def _faster(model: BlockModel, kept: Mapping[str, Tensor], calls: Mapping[str, _
         conv = model.get_submodule(name)
         assert isinstance(conv, nn.Conv2d)
         mask = kept.get(name, torch.ones_like(conv.weight, dtype=torch.bool))
-        key = call, conv.weight.shape, conv.stride, round(float(mask.double().mean()), 2)
+        key = call, conv.weight.shape, conv.stride, conv.groups, round(float(mask.double().mean()), 2)
         if key not in known:
             known[key] = _first_is_faster(*_convolutions(conv, mask, call))
         if known[key]:
@@ -104,7 +104,7 @@ def _faster(model: BlockModel, kept: Mapping[str, Tensor], calls: Mapping[str, _
 
 def _convolutions(conv: nn.Conv2d, mask: Tensor, call: _Call) -> tuple[Callable[[], None], Callable[[], None]]:
     """One layer, sparse and dense, forward and back, where all around is in the layout of the engine."""
-    border, stride, structure = conv.kernel_size[0] // 2, conv.stride[0], Structure(mask)
+    border, stride, structure = conv.kernel_size[0] // 2, conv.stride[0], Structure(mask, conv.groups)
     x = to_layout(torch.randn(call.shape), border).requires_grad_(call.input_gradient)
     weight = conv.weight.detach().requires_grad_(call.weight_gradient)
     leaves = [leaf for leaf in (x, weight) if leaf.requires_grad]
@@ -118,7 +118,7 @@ def _convolutions(conv: nn.Conv2d, mask: Tensor, call: _Call) -> tuple[Callable[
 
     return (
         lambda: run(sparse_conv2d(x, weight, structure, stride)),
-        lambda: run(F.conv2d(x, weight, stride=stride, padding=border)),
+        lambda: run(F.conv2d(x, weight, stride=stride, padding=border, groups=conv.groups)),
     )
 
 

@@ -121,7 +121,7 @@ def make_engine(
     check_engine(config.engine, device)
     try:
         if kept.keys().isdisjoint(name for name, module in model.named_modules() if can_convolve(module)):
-            raise ValueError("none of the masked layers is an ungrouped square convolution of stride 1 or 2")
+            raise ValueError("none of the masked layers is a square convolution of stride 1 or 2")
         network = SparseNetwork(model, kept)
     except ValueError as error:
         if auto:

@@ -90,6 +90,32 @@ def test_gradients_by_finite_differences(kernel: int, stride: int, n: int) -> No
     assert torch.autograd.gradcheck(function, (x.requires_grad_(), weight.requires_grad_()))
 
 
+@settings(max_examples=40)
+@given(
+    n=st.sampled_from([1, 5, 16]),
+    groups=st.integers(1, 5),
+    inputs=st.integers(1, 3),
+    outputs=st.integers(1, 3),
+    kernel=st.sampled_from([1, 3]),
+    stride=st.sampled_from([1, 2]),
+    density=st.sampled_from([0.0, 0.5, 1.0]),
+    channels_last=st.booleans(),
+)
+def test_groups(
+    n: int, groups: int, inputs: int, outputs: int, kernel: int, stride: int, density: float, channels_last: bool
+) -> None:
+    """Each with so many channels of its own; one and one is depthwise."""
+    _, weight, kept, _, grad = case(n, inputs, groups * outputs, 6, 5, kernel, stride, density, torch.float64)
+    x = torch.randn(n, groups * inputs, 6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    if channels_last:
+        weight = weight.to(memory_format=torch.channels_last)
+    leaves = [t.detach().requires_grad_() for t in (x, weight)]
+    y = sparse_conv2d(*leaves, Structure(kept, groups), stride)
+    true = F.conv2d(leaves[0], leaves[1] * kept, stride=stride, padding=kernel // 2, groups=groups)
+    ours, expected = ([out, *torch.autograd.grad(out, leaves, grad)] for out in (y, true))
+    assert_close(ours, expected)
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_empty_rows_and_channels(stride: int) -> None:
     x, weight, _, stride, grad = case(5, 6, 6, 7, 8, 3, stride, 1, torch.float32)

@@ -81,7 +81,7 @@ def test_freezing_and_sieving_stack_on_top(overrides: tuple[str, ...]) -> None:
     assert max(sparse.plan.freeze.frozen[:6]) > 0
 
 
-def test_depthwise_convolutions_stay_dense() -> None:
+def test_depthwise_convolutions() -> None:
     """One epoch; later ones differ where a bias that is zero but for rounding opens a ReLU."""
     overrides = (*RUN, "model=mobilenet_v2", "sparsity=0.5", "sparsity.tolerance=0.1", "freeze=none", "optim.lr=0.001")
     rows = [epochs(in_double(trainer_of(*overrides, f"engine={name}")), 0, 1)[0] for name in ("sparse", "dense")]
