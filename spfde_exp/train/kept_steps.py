@@ -24,7 +24,8 @@ class KeptSteps:
     def __call__(self, optimizer: torch.optim.Optimizer) -> list[tuple[nn.Parameter, Tensor]]:
         """Make a step of all that have gradients, and take these away from `optimizer`, which is left with the rest.
 
-        The rest are those whose gradients lie otherwise in memory.
+        The rest are those whose gradients lie otherwise in memory, and those that are not of float32: a user's own
+        model may have parameters of several types.
 
         Returns:
             Parameters and the gradients taken, to be put back.
@@ -37,7 +38,7 @@ class KeptSteps:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 gradient = parameter.grad
-                if gradient is None:
+                if gradient is None or parameter.dtype != torch.float32:
                     continue
                 speed = optimizer.state[parameter].get("momentum_buffer")
                 if speed is None:

@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
 
+from spfde_exp.engine.structures import Structures
 from spfde_exp.train.device import exact
 from spfde_exp.train.kept_steps import KeptSteps
+from spfde_exp.train.optim import _SGD
 from spfde_exp.train.trainer import Trainer
 
 from .stepping import trainer_of
@@ -54,3 +57,21 @@ def test_gradients_stay_for_whoever_reads_them() -> None:
     resting = {member for _, members in trainer.blocks[:frozen] for member in members}
     for name, parameter in trainer.model.named_parameters():
         assert (parameter.grad is None) == any(name.startswith(f"{member}.") for member in resting), name
+
+
+def test_parameters_of_other_types_and_layouts_are_left_to_torch() -> None:
+    """One call steps through memory by a single type, and by the strides of the weight."""
+    results = []
+    for kept in (True, False):
+        random = torch.Generator().manual_seed(0)
+        weights = [torch.randn(4, 8, generator=random) for _ in range(4)]
+        weights = [weights[0].double(), weights[1], weights[2].bfloat16(), weights[3][:, ::2]]
+        parameters = [nn.Parameter(weight) for weight in weights]
+        sgd = _SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.01)
+        sgd.partly = KeptSteps({}, Structures({})) if kept else None
+        for _ in range(3):
+            for p in parameters:
+                p.grad = torch.randn(p.shape, generator=random).to(p.dtype)
+            sgd.step()
+        results.append([p.detach() for p in parameters])
+    torch.testing.assert_close(*results)
