@@ -124,7 +124,8 @@ def beside_another(engine: str, sparsity: float, arguments: argparse.Namespace, 
         os.sched_setaffinity(0, cores[1:2])
         steps = Steps(engine, sparsity, arguments)
         assert other.stdout is not None
-        other.stdout.readline()  # it is ready
+        if not other.stdout.readline():  # signals to one that has ended would go unnoticed
+            raise RuntimeError("the neighbour ended before it was ready")
 
         def turn(signalled: int) -> None:
             os.kill(other.pid, signalled)
@@ -132,6 +133,8 @@ def beside_another(engine: str, sparsity: float, arguments: argparse.Namespace, 
 
         variants = {"alone": partial(turn, signal.SIGSTOP), "beside": partial(turn, signal.SIGCONT)}
         times = take_turns(variants, arguments.turns, WATCHED)
+        if other.poll() is not None:
+            raise RuntimeError("the neighbour ended before its time")
     finally:
         other.kill()
         other.wait()

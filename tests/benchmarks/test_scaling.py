@@ -1,7 +1,10 @@
 """Threads and neighbours: what is compared, and Amdahl's law."""
 
+import argparse
 import importlib
 import os
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,3 +31,17 @@ def test_scaling(run_benchmark: Run) -> None:
     assert [row["engine"] for row in beside] == ["dense", "sparse"]
     assert {row["target"].split(":")[0] for row in beside} == {">= 0.98"}
     assert os.sched_getaffinity(0) == cores
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core has no neighbour")
+def test_a_neighbour_that_fails_is_told(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the steps would be timed alone in all turns, and the target be met."""
+    scaling = importlib.import_module("scaling")
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    cores = sorted(os.sched_getaffinity(0))
+    arguments = argparse.Namespace(
+        model="resnet14", width=0.25, batch=8, data=None, steps=1, turns=6, threads=2, sparsity="0.9"
+    )
+    with pytest.raises(RuntimeError, match="neighbour ended"):
+        scaling.beside_another("dense", 0.9, arguments, cores)
+    assert sorted(os.sched_getaffinity(0)) == cores
