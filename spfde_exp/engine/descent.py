@@ -31,7 +31,7 @@ def descend(
     Where weight, momentum and gradient are zero, as at masked weights, a step changes nothing anyway.
 
     Args:
-        layers: all of float32 or float64, on the CPU.
+        layers: all of one type, float32 or float64, on the CPU.
         places: where in the memory of its layer each number lies.
         bounds: [layers + 1] where in `places` those of each layer begin.
         momentum, decay, nesterov: as there; the decay is that of weights.
