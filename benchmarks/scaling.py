@@ -44,6 +44,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="in a turn")
     parser.add_argument("--neighbour", choices=ENGINES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.threads < 2:
+        parser.error("--threads is to be at least 2: it is held against one")
     sparsities = [float(value) for value in arguments.sparsity.split(",")]
     if arguments.neighbour:
         with exact(1, "fp32"):
