@@ -68,7 +68,7 @@ def test_parameters_of_other_types_and_layouts_are_left_to_torch() -> None:
         weights = [weights[0].double(), weights[1], weights[2].bfloat16(), weights[3][:, ::2]]
         parameters = [nn.Parameter(weight) for weight in weights]
         sgd = _SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.01)
-        sgd.partly = KeptSteps({}, Structures({})) if kept else None
+        sgd.partly = KeptSteps({}, Structures({}, {})) if kept else None
         for _ in range(3):
             for p in parameters:
                 p.grad = torch.randn(p.shape, generator=random).to(p.dtype)
