@@ -36,24 +36,20 @@ def descend(
         bounds: [layers + 1] where in `places` those of each layer begin.
         momentum, decay, nesterov: as there; the decay is that of weights.
     """
-    tensors = (layer[:3] for layer in layers)
-    addresses = np.array([[tensor.data_ptr() for tensor in three] for three in tensors], np.int64).reshape(-1, 3)
+    memory = [(*(tensor.data_ptr() for tensor in layer[:3]), layer.weight.numel()) for layer in layers]
     kind = np.float32 if layers and layers[0].weight.dtype == torch.float32 else np.float64
     rates = np.array([layer.rate for layer in layers], kind)
-    _descend(addresses, rates, places, bounds, kind(momentum), kind(decay), nesterov)
+    _descend(np.array(memory, np.int64).reshape(-1, 4), rates, places, bounds, kind(momentum), kind(decay), nesterov)
 
 
 # mypy cannot look into compiled functions.
 @njit(nogil=True, cache=True)
-def _descend(addresses, rates, places, bounds, momentum, decay, nesterov):  # type: ignore[no-untyped-def]
+def _descend(memory, rates, places, bounds, momentum, decay, nesterov):  # type: ignore[no-untyped-def]
     for layer in range(len(rates)):
-        here = places[bounds[layer] : bounds[layer + 1]]
-        if len(here) == 0:
-            continue
-        size = here.max() + 1
-        weight, speed = flat(addresses[layer, 0], size, rates), flat(addresses[layer, 1], size, rates)
-        gradient, rate = flat(addresses[layer, 2], size, rates), rates[layer]
-        for k in here:
+        size, rate = memory[layer, 3], rates[layer]
+        weight, speed = flat(memory[layer, 0], size, rates), flat(memory[layer, 1], size, rates)
+        gradient = flat(memory[layer, 2], size, rates)
+        for k in places[bounds[layer] : bounds[layer + 1]]:
             slope = gradient[k] + decay * weight[k]
             speed[k] = momentum * speed[k] + slope
             weight[k] -= rate * (slope + momentum * speed[k] if nesterov else speed[k])

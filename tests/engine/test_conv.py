@@ -10,6 +10,7 @@ from torch import Tensor
 from spfde_exp.engine.conv import sparse_conv2d
 from spfde_exp.engine.layout import border_of, to_layout
 from spfde_exp.engine.structure import Structure
+from spfde_exp.train.device import exact
 
 WITHIN = {torch.float64: 1e-12, torch.float32: 1e-5}  # of the largest number of a result
 
@@ -133,14 +134,10 @@ def test_empty_rows_and_channels(stride: int) -> None:
 @pytest.mark.parametrize("n", [32, 33])
 def test_the_same_bits_again_and_with_more_threads(n: int, kernel: int, stride: int) -> None:
     arguments = case(n, 20, 24, 9, 7, kernel, stride, 0.3, torch.float32)
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
+    with exact(1, "fp32"):
         once, again = results(*arguments), results(*arguments)
-        torch.set_num_threads(3)
+    with exact(3, "fp32"):
         threaded = results(*arguments)
-    finally:
-        torch.set_num_threads(threads)
     assert all(map(torch.equal, once, again))
     assert all(map(torch.equal, once, threaded))
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from spfde_exp.engine.layout import border_of, to_layout
 from spfde_exp.engine.norm import batch_norm
+from spfde_exp.train.device import exact
 
 WITHIN = {torch.float64: 1e-11, torch.float32: 1e-5}
 
@@ -92,14 +93,10 @@ def test_the_same_bits_with_more_threads() -> None:
         y = batch_norm(inputs[0], *statistics(7, torch.float32), *inputs[1:3], training=True, residual=inputs[3])
         return [y, *torch.autograd.grad(y, inputs, inputs[3].detach())]
 
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
+    with exact(1, "fp32"):
         one = results()
-        torch.set_num_threads(3)
+    with exact(3, "fp32"):
         three = results()
-    finally:
-        torch.set_num_threads(threads)
     assert all(map(torch.equal, one, three))
 
 

@@ -13,6 +13,7 @@ from spfde_exp.engine.layers import SparseConv, SparseNorm, SparseUnit
 from spfde_exp.engine.layout import border_of
 from spfde_exp.engine.structure import Structure
 from spfde_exp.engine.unit import Norm, conv_norm
+from spfde_exp.train.device import exact
 
 
 def drawn(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -108,18 +109,15 @@ def test_float32_in_a_chain_without_copies() -> None:
 @pytest.mark.parametrize("sizes", [(16, 19, 33, 5, 7), (5, 3, 2, 1, 2)])
 def test_the_same_bits_with_more_threads(sizes: tuple[int, int, int, int, int], needs: str) -> None:
     """Rows, channels and non-zeros are shared out, also where there are fewer than threads."""
-    case, results, before = Case(*sizes, 3, 0.2), [], torch.get_num_threads()
-    try:
-        for threads in (1, 3, 64):
-            torch.set_num_threads(threads)
+    case, results = Case(*sizes, 3, 0.2), []
+    for threads in (1, 3, 64):
+        with exact(threads, "fp32"):
             leaves, running = case.leaves(torch.float32, add=True), case.running(torch.float32)
             for name in ("x", "weight"):
                 leaves[name].requires_grad_(needs in ("all", name))
             y = case.ours(leaves, running, training=True, relu=True)
             wanted = [leaf for leaf in leaves.values() if leaf.requires_grad]
             results.append([y, *running, *torch.autograd.grad(y.square().sum(), wanted)])
-    finally:
-        torch.set_num_threads(before)
     assert all(map(torch.equal, results[0], results[1]))
     assert all(map(torch.equal, results[0], results[2]))
 
