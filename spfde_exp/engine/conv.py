@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from spfde_exp.engine.kernels import PART, Floats, Ints, dots, gather, gather_and_dots
+from spfde_exp.engine.gradients import both_gradients
+from spfde_exp.engine.kernels import PART, Floats, Ints, dots, gather
 from spfde_exp.engine.layout import empty, padded
 from spfde_exp.engine.strided import dots_apart, gather_apart, jumps
 from spfde_exp.engine.structure import Entries, Rows, Structure
@@ -72,9 +73,10 @@ class SparseConv2d(torch.autograd.Function):
         stride = ctx.source.stride
         border = padding if to_input else 0
         g, g_source = _source(_whole(grad, border, stride), border, padding, 1)
-        x_grad, sums = None, None
-        if to_input and to_weight and stride == 1 and torch.get_num_threads() == 1:
-            x_grad, sums = _gradients(g, g_source, ctx.values, structure, ctx.shape, buffer, ctx.source)
+        x_grad, sums, places = None, None, structure.places(ctx.weight_strides)
+        if to_input and to_weight and stride == 1:
+            x_grad, sums, position = _gradients(g, g_source, ctx.values, structure, ctx.shape, buffer, ctx.source)
+            places = places[position]
         elif to_input:
             x_grad = _input_gradient(g, g_source, ctx.values, structure, ctx.shape, stride)
         if to_weight:
@@ -82,7 +84,7 @@ class SparseConv2d(torch.autograd.Function):
                 sums = _sums(g, grad.shape, buffer, ctx.source, structure)
             # In the weight's own strides, so that autograd takes it as it is.
             w_grad = g.new_zeros(structure.shape.numel()).as_strided(structure.shape, ctx.weight_strides)
-            _memory(w_grad)[structure.places(ctx.weight_strides)] = sums
+            _memory(w_grad)[places] = sums
         return x_grad, w_grad, None, None
 
 
@@ -104,6 +106,11 @@ class Source(NamedTuple):
             return entries.channel * self.plane + row * self.row + column * self.pixel
 
         return structure.rows(self, structure.entries, make, self.planes_at_once(structure))
+
+    def ahead(self, structure: Structure) -> tuple[int, int, int]:
+        """What `both_gradients` is told to fetch if this is the gradient of the output."""
+        outputs, _, kernel, _ = structure.shape
+        return outputs, self.plane, (self.shift + kernel) * self.row + self.shift * self.pixel
 
     def planes_at_once(self, structure: Structure) -> int:
         """Of how many planes what a part of a row takes stays in the first cache."""
@@ -146,16 +153,19 @@ def _input_gradient(
 
 def _gradients(
     g: Tensor, g_source: Source, values: Floats, structure: Structure, shape: torch.Size, buffer: Tensor, source: Source
-) -> tuple[Tensor, Floats]:
-    """`_input_gradient` and `_sums` in one pass over `g`, for stride 1 and one thread."""
+) -> tuple[Tensor, Floats, Ints]:
+    """`_input_gradient`, and `_sums` with the positions of their weights, for stride 1."""
     n, channels, h, w = shape
     entries, rows = gradient_rows(structure, g_source, 1, (0, 0))
-    result, sums = empty(*shape, dtype=g.dtype), np.zeros(structure.count)
-    gather_and_dots(
-        _memory(result), values[entries.position], rows.offsets, rows.bounds, sums, _memory(g), _memory(buffer),
-        source.rows(structure).offsets, *structure.groups, (channels, h, w * n), _gradient_steps(g, w, source),
+    result = empty(*shape, dtype=g.dtype)
+    border = source.shift + structure.shape[2] // 2
+    steps = border * (source.row + source.pixel), source.plane, source.row, g_source.row
+    sums = both_gradients(
+        _memory(result), values[entries.position], rows.offsets, rows.bounds, _memory(g), _memory(buffer),
+        shape=(channels, h, w * n), steps=steps,
+        ahead=g_source.ahead(structure), threads=torch.get_num_threads(),
     )  # fmt: skip
-    return result, sums
+    return result, sums, entries.position
 
 
 def gradient_rows(structure: Structure, source: Source, stride: int, first: tuple[int, int]) -> tuple[Entries, Rows]:

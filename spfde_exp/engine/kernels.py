@@ -21,12 +21,12 @@ from numba.extending import intrinsic
 
 from spfde_exp.engine.vectors import BYTES, Vectors
 
-__all__ = ["AT_ONCE", "BLOCK", "GROUPS", "PART", "Floats", "Ints", "dots", "gather", "gather_and_dots", "set_threads"]
+__all__ = ["AT_ONCE", "BLOCK", "GROUPS", "PART", "REGISTERS_32", "Floats", "Ints", "dots", "gather", "set_threads"]
 
 _told: str | None = numba.config.CPU_FEATURES  # type: ignore[attr-defined]  # NUMBA_CPU_FEATURES, where it is set
-_REGISTERS_32 = "+avx512f" in (_told or binding.get_host_cpu_features().flatten())
+REGISTERS_32 = "+avx512f" in (_told or binding.get_host_cpu_features().flatten())
 # Vectors, or non-zeros, whose sums are in registers together; AVX2 has half as many registers, of half the size.
-GROUPS = (8, 4, 2, 1) if _REGISTERS_32 else (4, 2, 1)
+GROUPS = (8, 4, 2, 1) if REGISTERS_32 else (4, 2, 1)
 _LARGEST = GROUPS[0]
 BLOCK = 16  # output channels whose sums are one item of work
 PART = 8  # vectors of a row that are worked off for all channels of an item before the next
@@ -114,7 +114,7 @@ def _dot_products(count: int) -> Any:
                         other = builder.select(mask, emitted.load(builder.gep(pointer, [last])), zero)
                         emitted.add_product(place, part, other)
             for j, place in enumerate(places):
-                emitted.add_total(place, builder.gep(sums, [builder.add(k, index(j))]))
+                emitted.add_total(builder.load(place), builder.gep(sums, [builder.add(k, index(j))]))
             return context.get_dummy_value()
 
         return types.void(sums, g, x, offsets, *[types.intp] * 7), generate
@@ -185,13 +185,13 @@ def _gather_row(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def dots_items(sums, g, x, offsets, first, size, channel, shape, steps, begin, end):  # type: ignore[no-untyped-def]
-    """`dots` for the groups from `begin` to `end` and some rows: `shape` is the first, that behind the last, length."""
-    top, bottom, length = shape
+    """`dots` for the groups from `begin` to `end`."""
+    rows, length = shape
     origin, plane, g_row, x_row = steps
     lanes = BYTES // x.itemsize
     at_once = max(1, AT_ONCE // length)
-    for line in range(top, bottom, at_once):
-        lines = min(at_once, bottom - line)
+    for line in range(0, rows, at_once):
+        lines = min(at_once, rows - line)
         t = line * x_row
         for i in range(begin, end):
             k, count = first[i], size[i]
@@ -209,26 +209,6 @@ def dots_items(sums, g, x, offsets, first, size, channel, shape, steps, begin, e
                 _dot_2(sums, g, x, offsets, k, o, t, lines, g_row, x_row, length)
             else:
                 _dot_1(sums, g, x, offsets, k, o, t, lines, g_row, x_row, length)
-
-
-@njit(nogil=True, cache=True)
-def gather_and_dots(  # type: ignore[no-untyped-def]
-    out, values, offsets, bounds, sums, g, x, x_offsets, first, size, channel, shape, steps
-):
-    """`gather` of rows of `g`, and `dots` of them with rows of `x`, by turns: what is read is in a near cache once.
-
-    `values`, `offsets` and `bounds` are for `gather`, into an `out` without border, what follows `sums` for `dots`;
-    `shape` is of `out`.
-    """
-    channels, rows, length = shape
-    inside = 0, rows * length, length, steps[2]
-    at_once = max(1, AT_ONCE // length)
-    items = count_items(channels, 1)
-    for line in range(0, rows, at_once):
-        bottom = min(rows, line + at_once)
-        gather_items(out, g, offsets, values, bounds, shape, inside, line * items, bottom * items)
-        rows_of_dots = line, bottom, length
-        dots_items(sums, g, x, x_offsets, first, size, channel, rows_of_dots, steps, 0, len(first))
 
 
 @njit(nogil=True, cache=True, parallel=True)
@@ -299,12 +279,12 @@ def dots(
         shape: rows, length of a row.
         steps: origin, plane, row (of `g`), x_row.
     """
-    items, rows = len(groups[0]), (0, *shape)
+    items = len(groups[0])
     if threads == 1 or items <= 1:
-        dots_items(sums, g, x, offsets, *groups, rows, steps, 0, items)
+        dots_items(sums, g, x, offsets, *groups, shape, steps, 0, items)
     else:
         set_threads(threads)
-        _dots_threads(sums, g, x, offsets, *groups, rows, steps, items, min(threads, items))
+        _dots_threads(sums, g, x, offsets, *groups, shape, steps, items, min(threads, items))
 
 
 def set_threads(threads: int) -> None:

@@ -10,52 +10,28 @@ from typing import Any
 from numba import njit, prange
 
 from spfde_exp.engine.kernels import set_threads
+from spfde_exp.engine.sums import product_sum, row_sum, square_sum
 
 __all__ = ["backward", "forward"]
 
-# Sums may be taken in another order, as vectors need it; NaN and infinities stay what they are.
-_SUM = {"reassoc", "contract", "nsz"}
 
-
-# Rows are slices, whose indices LLVM sees to be within them: only then it makes vectors of these loops. Inlined by
-# numba, as what LLVM inlines in a process that compiles is called as it is in one that loads, and sums otherwise.
-@njit(nogil=True, cache=True, fastmath=_SUM, forceinline=True)
-def _sum(x):  # type: ignore[no-untyped-def]
-    total = x.dtype.type(0)
-    for i in range(len(x)):
-        total += x[i]
-    return total
-
-
-@njit(nogil=True, cache=True, fastmath=_SUM, forceinline=True)
-def _squares(x, mean):  # type: ignore[no-untyped-def]
-    total = x.dtype.type(0)
-    for i in range(len(x)):
-        total += (x[i] - mean) * (x[i] - mean)
-    return total
-
-
-# Without liberties, so that ReLU is open on the way back where it was forward.
+# Rows are slices, whose indices LLVM sees to be within them: only then it makes vectors of these loops.
 @njit(nogil=True, cache=True)
 def _normalised(x, mean, scale, bias):  # type: ignore[no-untyped-def]
     return (x - mean) * scale + bias
 
 
-@njit(nogil=True, cache=True, fastmath=_SUM, forceinline=True)
+@njit(nogil=True, cache=True)
 def _open_relu(out, g, other, y, x, mean, scale, bias, flags):  # type: ignore[no-untyped-def]
-    """Gradient behind ReLU of a row; its sum, and that of its products with the centred input."""
+    """Gradient behind ReLU of a row."""
     two, relu, again = flags
     zero = x.dtype.type(0)
-    total, product = zero, zero
     for i in range(len(x)):
         part = g[i] + other[i] if two else g[i]
         if relu:
             value = _normalised(x[i], mean, scale, bias) if again else y[i]
             part = zero if value <= 0 else part
         out[i] = part
-        total += part
-        product += part * (x[i] - mean)
-    return total, product
 
 
 @njit(nogil=True, cache=True)
@@ -112,8 +88,8 @@ def _clear_border(x, at, channel, rows, length):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True, forceinline=True)
 def row_moments(row):  # type: ignore[no-untyped-def]
     """Mean and variance of a row."""
-    middle = _sum(row) / len(row)
-    return middle, _squares(row, row.dtype.type(middle)) / len(row)
+    middle = row_sum(row) / len(row)
+    return middle, square_sum(row, row.dtype.type(middle)) / len(row)
 
 
 @njit(nogil=True, cache=True)
@@ -163,11 +139,9 @@ def backward_channels(  # type: ignore[no-untyped-def]
             opened = _row(copy, copy_at, c, h, length) if keep else _row(out, out_at, c, h, length)
             g_row, other_row = _row(g, g_at, c, h, length), _row(other, other_at, c, h, length)
             y_row, x_row = _row(y, y_at, c, h, length), _row(x, x_at, c, h, length)
-            row_total, row_product = _open_relu(
-                opened, g_row, other_row, y_row, x_row, middle, scale, offset, (two, relu, again)
-            )
-            total += row_total
-            product += row_product
+            _open_relu(opened, g_row, other_row, y_row, x_row, middle, scale, offset, (two, relu, again))
+            total += row_sum(opened)
+            product += product_sum(opened, x_row, middle)
         weight_grad[c], bias_grad[c] = product / deviation, total
         shift, slope = kind(0), kind(0)
         if training:

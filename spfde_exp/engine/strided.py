@@ -102,7 +102,7 @@ def _dot_products(count: int) -> Any:
                     for pointer, place in zip(x_here, places, strict=True):
                         emitted.add_product(place, part, emitted.load(builder.gep(pointer, [jump])))
             for k, place in zip(ks, places, strict=True):
-                emitted.add_total(place, builder.gep(sums, [k]))
+                emitted.add_total(builder.load(place), builder.gep(sums, [k]))
             return context.get_dummy_value()
 
         return types.void(sums, g, x, offsets, jumps, *[types.intp] * 7), generate

@@ -93,6 +93,7 @@ class _Plan(NamedTuple):
     z_grad: _Geometry
     position: Ints
     back_rows: Rows
+    ahead: tuple[int, int, int]
     x: _Geometry
 
 
@@ -124,6 +125,7 @@ def _plan(
         z_grad,
         entries.position,
         back_rows,
+        back.ahead(structure),
         x,
     )
     structure.plans[key] = plan
@@ -203,11 +205,12 @@ class _Unit(torch.autograd.Function):
         norm_grads = grad.new_empty(2, channels)
         groups = structure.groups
         backward(
-            values, plan.places, plan.position, plan.back_rows.offsets, plan.back_rows.bounds, plan.rows.offsets,
-            groups.first, groups.size, groups.channel,
+            values, plan.places, plan.position, plan.back_rows.offsets, plan.back_rows.bounds, plan.ahead,
+            plan.rows.offsets, groups.first, groups.size, groups.channel,
             (
                 channels, h, w * n, plan.x.row, weight.numel(), plan.x.size, plan.out.size, g.size, o.size,
                 plan.z_grad.size, structure.inputs, *g[1:], *o[1:], *plan.out[1:], *plan.z_grad[1:],
+                *plan.x[1:3],
             ),
             (
                 grad.data_ptr() - size * g.origin,

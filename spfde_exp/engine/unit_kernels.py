@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from spfde_exp.engine import kernels, norm_kernels
+from spfde_exp.engine import gradients, kernels, norm_kernels
 from spfde_exp.engine.memory import flat
 
 __all__ = ["backward", "forward"]
 
 
-# The compiled functions take flat arrays and plain numbers; mypy cannot look into them. Parts of both passes are
-# inlined by numba, as those of `norm_kernels` are, so that sums have one order.
-@njit(nogil=True, cache=True, forceinline=True)
+# The compiled functions take flat arrays and plain numbers; mypy cannot look into them.
+@njit(nogil=True, cache=True)
 def _convolve(values, offsets, bounds, moments, numbers, addresses, training, begin, end):  # type: ignore[no-untyped-def]
     """Some items of z, and in training the moments [2, rows, channels] of their rows, which are in a near cache."""
     channels, rows, length, x_row, _, x_size = numbers[:6]
@@ -38,7 +37,7 @@ def _convolve(values, offsets, bounds, moments, numbers, addresses, training, be
         item = last
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@njit(nogil=True, cache=True)
 def _normalise(  # type: ignore[no-untyped-def]
     like, moments, mean, variance, numbers, addresses, eps, momentum, training, relu, begin, end
 ):
@@ -106,7 +105,7 @@ def _forward_threads(  # type: ignore[no-untyped-def]
         _normalise(values, moments, mean, variance, numbers, addresses, eps, momentum, training, relu, begin, end)
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@njit(nogil=True, cache=True)
 def _backward_norm(  # type: ignore[no-untyped-def]
     like, numbers, addresses, norm_grads, mean, variance, eps, training, relu, begin, end
 ):
@@ -128,38 +127,44 @@ def _backward_norm(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _scatter(sums, places, numbers, addresses, like):  # type: ignore[no-untyped-def]
+    """Gradients of the weights at `places`: what the chunks, [chunks, non-zeros], sum up to."""
     weight_grad = flat(addresses[8], numbers[4], like)
-    for k in range(len(sums)):
-        weight_grad[places[k]] = sums[k]
+    for k in range(len(places)):
+        total = sums[0, k]
+        for chunk in range(1, len(sums)):
+            total += sums[chunk, k]
+        weight_grad[places[k]] = total
 
 
 @njit(nogil=True, cache=True)
 def _backward(  # type: ignore[no-untyped-def]
-    values, places, position, offsets, bounds, x_offsets, first, size, channel, numbers, addresses, norm_grads,
+    values, places, position, offsets, bounds, ahead, x_offsets, first, size, channel, numbers, addresses, norm_grads,
     mean, variance, eps, training, relu,
 ):  # fmt: skip
     channels, rows, length, x_row, _, x_size, _, _, _, z_size, sources = numbers[:11]
     _backward_norm(values, numbers, addresses, norm_grads, mean, variance, eps, training, relu, 0, channels)
     x, z_grad = flat(addresses[3], x_size, values), flat(addresses[5], z_size, values)
-    x_grad, transposed = flat(addresses[6], sources * rows * length, values), values[position]
-    shape, steps = (sources, rows, length), (numbers[20], numbers[21], numbers[22], x_row)
-    sums = np.zeros(len(values))
+    x_grad, shape = flat(addresses[6], sources * rows * length, values), (sources, rows, length)
+    sums = np.zeros((1, len(values)))
     if addresses[6] and addresses[8]:
-        kernels.gather_and_dots(
-            x_grad, transposed, offsets, bounds, sums, z_grad, x, x_offsets, first, size, channel, shape, steps
-        )
+        steps, items = (numbers[23], numbers[24], x_row, numbers[22]), gradients.count_chunks(rows, length)
+        gradients.both_items(
+            x_grad, values[position], offsets, bounds, sums, z_grad, x, shape, steps, ahead,
+            0, items * kernels.count_items(sources, 1),
+        )  # fmt: skip
+        _scatter(sums, places[position], numbers, addresses, values)
     elif addresses[6]:
-        items, out_steps = kernels.count_items(sources, rows), (0, rows * length, length, numbers[22])
-        kernels.gather_items(x_grad, z_grad, offsets, transposed, bounds, shape, out_steps, 0, items)
+        items, steps = kernels.count_items(sources, rows), (0, rows * length, length, numbers[22])
+        kernels.gather_items(x_grad, z_grad, offsets, values[position], bounds, shape, steps, 0, items)
     elif addresses[8]:
-        kernels.dots_items(sums, z_grad, x, x_offsets, first, size, channel, (0, rows, length), steps, 0, len(first))
-    if addresses[8]:
+        steps = numbers[20], numbers[21], numbers[22], x_row
+        kernels.dots_items(sums[0], z_grad, x, x_offsets, first, size, channel, (rows, length), steps, 0, len(first))
         _scatter(sums, places, numbers, addresses, values)
 
 
 @njit(nogil=True, cache=True, parallel=True)
 def _backward_threads(  # type: ignore[no-untyped-def]
-    values, places, position, offsets, bounds, x_offsets, first, size, channel, numbers, addresses, norm_grads,
+    values, places, position, offsets, bounds, ahead, x_offsets, first, size, channel, numbers, addresses, norm_grads,
     mean, variance, eps, training, relu, threads,
 ):  # fmt: skip
     channels, rows, length, x_row, _, x_size, _, _, _, z_size, sources = numbers[:11]
@@ -167,20 +172,27 @@ def _backward_threads(  # type: ignore[no-untyped-def]
         begin, end = channels * i // threads, channels * (i + 1) // threads
         _backward_norm(values, numbers, addresses, norm_grads, mean, variance, eps, training, relu, begin, end)
     x, z_grad = flat(addresses[3], x_size, values), flat(addresses[5], z_size, values)
-    if addresses[6]:
-        x_grad, transposed = flat(addresses[6], sources * rows * length, values), values[position]
-        items = kernels.count_items(sources, rows)
-        shape, out_steps = (sources, rows, length), (0, rows * length, length, numbers[22])
+    x_grad, shape = flat(addresses[6], sources * rows * length, values), (sources, rows, length)
+    transposed = values[position]
+    if addresses[6] and addresses[8]:
+        chunks, steps = gradients.count_chunks(rows, length), (numbers[23], numbers[24], x_row, numbers[22])
+        items, sums = chunks * kernels.count_items(sources, 1), np.zeros((chunks, len(values)))
         for i in prange(threads):
             begin, end = items * i // threads, items * (i + 1) // threads
-            kernels.gather_items(x_grad, z_grad, offsets, transposed, bounds, shape, out_steps, begin, end)
-    if addresses[8]:
-        sums, groups = np.zeros(len(values)), len(first)
-        lines, steps = (0, rows, length), (numbers[20], numbers[21], numbers[22], x_row)
+            gradients.both_items(x_grad, transposed, offsets, bounds, sums, z_grad, x, shape, steps, ahead, begin, end)
+        _scatter(sums, places[position], numbers, addresses, values)
+    elif addresses[6]:
+        items, steps = kernels.count_items(sources, rows), (0, rows * length, length, numbers[22])
+        for i in prange(threads):
+            begin, end = items * i // threads, items * (i + 1) // threads
+            kernels.gather_items(x_grad, z_grad, offsets, transposed, bounds, shape, steps, begin, end)
+    elif addresses[8]:
+        totals, groups = np.zeros((1, len(values))), len(first)
+        steps = numbers[20], numbers[21], numbers[22], x_row
         for i in prange(threads):
             begin, end = groups * i // threads, groups * (i + 1) // threads
-            kernels.dots_items(sums, z_grad, x, x_offsets, first, size, channel, lines, steps, begin, end)
-        _scatter(sums, places, numbers, addresses, values)
+            kernels.dots_items(totals[0], z_grad, x, x_offsets, first, size, channel, (rows, length), steps, begin, end)
+        _scatter(totals, places, numbers, addresses, values)
 
 
 def forward(*arguments: Any, threads: int) -> None:
@@ -201,9 +213,11 @@ def backward(*arguments: Any, threads: int) -> None:
 
     Args:
         arguments: values and places of `forward`; position of the transposed non-zeros in values, offsets and bounds
-            of theirs; offsets in x and groups as for `spfde_exp.engine.kernels.dots`; numbers: channels, rows and
-            length, row of x, sizes of weight, x, out, the gradient, another one, and that of z, channels of x, and
-            origin, plane and row of the gradient, of the other, of out and of the gradient of z; addresses of the
+            of theirs, and `ahead` as for `spfde_exp.engine.gradients.both_gradients`; offsets in x and groups as for
+            `spfde_exp.engine.kernels.dots`; numbers: channels, rows and
+            length, row of x, sizes of weight, x, out, the gradient, another one, and that of z, channels of x,
+            origin, plane and row of the gradient, of the other, of out and of the gradient of z, and origin and plane
+            of x; addresses of the
             gradient, out (or 0, to compute again where ReLU is open, without a residual), z, x, scale, of the gradients
             of z, x (or 0), residual (or 0), weight (or 0), of another gradient to add (or 0), and of bias; norm_grads;
             mean, variance, eps, training and relu of `forward`.

@@ -36,8 +36,20 @@ class Vectors:
     def store(self, vector: Any, pointer: Any) -> None:
         self.builder.store(vector, self._at(pointer), align=self.element_bytes)
 
+    def fetch(self, pointer: Any) -> None:
+        """Bring what lies there, if anything, into all caches."""
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        prefetch = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0i8")
+        to_read, to_first_cache, data = number(0), number(3), number(1)
+        self.builder.call(prefetch, [self.builder.bitcast(pointer, byte), to_read, to_first_cache, data])
+
     def add_product(self, place: Any, a: Any, b: Any) -> None:
-        self.builder.store(self.builder.call(self._fma, [a, b, self.builder.load(place)]), place)
+        self.builder.store(self.sum_of(self.builder.load(place), a, b), place)
+
+    def sum_of(self, total: Any, a: Any, b: Any) -> Any:
+        """total + a * b."""
+        return self.builder.call(self._fma, [a, b, total])
 
     def splat(self, value: Any, kind: Any = None) -> Any:
         kind = kind or self.type
@@ -65,9 +77,9 @@ class Vectors:
             vector = self.builder.fadd(*halves)
         return self.builder.extract_element(vector, ir.IntType(32)(0))
 
-    def add_total(self, place: Any, pointer: Any) -> None:
+    def add_total(self, vector: Any, pointer: Any) -> None:
         """Add the sum of the lanes to the float64 at `pointer`."""
-        total = self.total(self.builder.load(place))
+        total = self.total(vector)
         if total.type != ir.DoubleType():
             total = self.builder.fpext(total, ir.DoubleType())
         self.builder.store(self.builder.fadd(self.builder.load(pointer), total), pointer)

@@ -1,0 +1,236 @@
+"""Both gradients of a convolution of stride 1 in one pass over the gradient of its output.
+
+A non-zero weight that is multiplied with a row of that gradient, for the gradient of the input, has the sum of products
+of this row and one of the input as its own gradient. What is read for the one is in registers for the other.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit, prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from spfde_exp.engine.kernels import AT_ONCE, BLOCK, PART, REGISTERS_32, Floats, Ints, set_threads
+from spfde_exp.engine.vectors import BYTES, Vectors
+
+__all__ = ["both_gradients", "both_items", "count_chunks"]
+
+# Vectors of the gradient of the input, and as many of the input, that are in registers together.
+_LARGEST = 8 if REGISTERS_32 else 2
+_SOON = 2  # channels from the one that is worked on to that whose numbers are fetched into the caches
+
+
+def _sum_and_products(vectors: int) -> Any:
+    """out[o:] = sum of values[k] * g[offsets[k] + t:] over k from begin to end, for so many vectors.
+
+    The products of these parts of g and x[i:] are added up in the vectors products[k]. If `more`, the sum is added to
+    what `out` holds.
+    """
+
+    @intrinsic
+    def emit(
+        _: Any, out: Any, g: Any, offsets: Any, values: Any, products: Any, x: Any,
+        begin: Any, end: Any, o: Any, t: Any, i: Any, more: Any,
+    ) -> Any:  # fmt: skip
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            emitted = Vectors(context, builder, signature.args[0].dtype)
+            pointers = [emitted.data(*pair) for pair in zip(signature.args[:6], arguments[:6], strict=True)]
+            out, g, offsets, values, products, x = pointers
+            begin, end, o, t, i, more = arguments[6:]
+            index = begin.type
+            g, out, x = builder.gep(g, [t]), builder.gep(out, [o]), builder.gep(x, [i])
+            steps = [index(v * emitted.lanes) for v in range(vectors)]
+            factors = [emitted.load(builder.gep(x, [step])) for step in steps]
+            sums = [emitted.variable() for _ in range(vectors)]
+            with builder.if_then(more):
+                for step, place in zip(steps, sums, strict=True):
+                    builder.store(emitted.load(builder.gep(out, [step])), place)
+            with cgutils.for_range_slice(builder, begin, end, index(1), inc=True) as (k, _):
+                value = emitted.splat(builder.load(builder.gep(values, [k])))
+                shifted = builder.gep(g, [builder.load(builder.gep(offsets, [k]))])
+                product = builder.gep(products, [builder.mul(k, index(emitted.lanes))])
+                totals = [emitted.load(product), emitted.type(None)]
+                for v, (step, factor, place) in enumerate(zip(steps, factors, sums, strict=True)):
+                    part = emitted.load(builder.gep(shifted, [step]))
+                    emitted.add_product(place, value, part)
+                    totals[v % 2] = emitted.sum_of(totals[v % 2], part, factor)
+                emitted.store(builder.fadd(*totals) if vectors > 1 else totals[0], product)
+            for step, place in zip(steps, sums, strict=True):
+                emitted.store(builder.load(place), builder.gep(out, [step]))
+            return context.get_dummy_value()
+
+        return types.void(out, g, offsets, values, products, x, *[types.intp] * 5, types.boolean), generate
+
+    return emit
+
+
+@intrinsic
+def _fetch(_: Any, array: Any, place: Any) -> Any:
+    """Bring array[place] into the caches; it may lie outside."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        emitted = Vectors(context, builder, signature.args[0].dtype)
+        emitted.fetch(builder.gep(emitted.data(signature.args[0], arguments[0]), [arguments[1]]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
+
+
+@intrinsic
+def _add_total(_: Any, sums: Any, k: Any, products: Any, p: Any) -> Any:
+    """sums[k] += sum of the lanes of the vector at products[p:]."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        emitted = Vectors(context, builder, signature.args[2].dtype)
+        sums = emitted.data(signature.args[0], arguments[0])
+        products = emitted.data(signature.args[2], arguments[2])
+        vector = emitted.load(builder.gep(products, [arguments[3]]))
+        emitted.add_total(vector, builder.gep(sums, [arguments[1]]))
+        return context.get_dummy_value()
+
+    return types.void(sums, types.intp, products, types.intp), generate
+
+
+_both_most, _both_4, _both_2, _both_1 = (_sum_and_products(n) for n in (_LARGEST, 4, 2, 1))
+
+
+# The compiled functions take flat arrays and plain numbers; mypy cannot look into them.
+@njit(nogil=True, cache=True)
+def count_chunks(rows, length):  # type: ignore[no-untyped-def]
+    """Chunks of rows whose products are summed in the type of the factors."""
+    return -(-rows // max(1, AT_ONCE // length))
+
+
+@njit(nogil=True, cache=True)
+def both_items(  # type: ignore[no-untyped-def]
+    out, values, offsets, bounds, sums, g, x, shape, steps, ahead, begin, end
+):
+    """`both_gradients` for some items: blocks of channels in a chunk of rows each, chunk after chunk.
+
+    `sums` are [chunks, non-zeros], or [1, non-zeros] for all chunks together.
+    """
+    channels, rows, length = shape
+    blocks, lanes = -(-channels // BLOCK), BYTES // x.itemsize
+    at_once = max(1, AT_ONCE // length)
+    products = np.empty(len(values) * lanes, x.dtype)
+    item = begin
+    while item < end:
+        chunk, first = item // blocks, item % blocks
+        last = min(blocks, first + end - item)
+        those = first * BLOCK, min(channels, last * BLOCK)
+        k, stop = bounds[0, those[0]], bounds[-1, those[1] - 1]
+        products[k * lanes : stop * lanes] = 0
+        for line in range(chunk * at_once, min(rows, (chunk + 1) * at_once)):
+            _both_row(out, values, offsets, bounds, products, g, x, shape, steps, ahead, line, those)
+        into = sums[chunk % len(sums)]
+        for j in range(k, stop):
+            _add_total(into, j, products, j * lanes)
+        item += last - first
+
+
+@njit(nogil=True, cache=True)
+def _both_row(  # type: ignore[no-untyped-def]
+    out, values, offsets, bounds, products, g, x, shape, steps, ahead, line, those
+):
+    """One row of `those` channels, part by part, in the order of `spfde_exp.engine.kernels.gather`."""
+    channels, rows, length = shape
+    x_origin, x_plane, x_row, g_row = steps
+    planes, g_plane, g_next = ahead
+    lanes = BYTES // x.itemsize
+    most = _LARGEST * lanes
+    t = line * g_row
+    for left in range(0, length, PART * lanes):
+        right = min(length, left + PART * lanes)
+        fetched = those[0] * planes // channels
+        for block in range(those[0], those[1], BLOCK):
+            for slab in range(len(bounds) - 1):
+                more = slab > 0
+                for channel in range(block, min(those[1], block + BLOCK)):
+                    k, stop = bounds[slab, channel], bounds[slab + 1, channel]
+                    o, i = (channel * rows + line) * length, x_origin + channel * x_plane + line * x_row
+                    if not more:
+                        # What is soon needed lies in as many places as there are channels: no cache foresees it.
+                        for at in range(left, right, lanes):
+                            _fetch(out, o + _SOON * rows * length + at)
+                            _fetch(x, i + _SOON * x_plane + at)
+                        while fetched * channels < (channel + 1) * planes:
+                            for at in range(left, right, lanes):
+                                _fetch(g, fetched * g_plane + g_next + t + at)
+                            fetched += 1
+                    at = left
+                    while right - at >= most:
+                        _both_most(out, g, offsets, values, products, x, k, stop, o + at, t + at, i + at, more)
+                        at += most
+                    if right - at >= 4 * lanes:
+                        _both_4(out, g, offsets, values, products, x, k, stop, o + at, t + at, i + at, more)
+                        at += 4 * lanes
+                    if right - at >= 2 * lanes:
+                        _both_2(out, g, offsets, values, products, x, k, stop, o + at, t + at, i + at, more)
+                        at += 2 * lanes
+                    if right - at >= lanes:
+                        _both_1(out, g, offsets, values, products, x, k, stop, o + at, t + at, i + at, more)
+                        at += lanes
+                    for c in range(at, right):
+                        total = out[o + c] if more else out.dtype.type(0)
+                        for j in range(k, stop):
+                            part = g[offsets[j] + t + c]
+                            total += values[j] * part
+                            products[j * lanes] += part * x[i + c]
+                        out[o + c] = total
+
+
+@njit(nogil=True, cache=True, parallel=True)
+def _both_threads(  # type: ignore[no-untyped-def]
+    out, values, offsets, bounds, sums, g, x, shape, steps, ahead, items, threads
+):
+    for i in prange(threads):
+        begin, end = items * i // threads, items * (i + 1) // threads
+        both_items(out, values, offsets, bounds, sums, g, x, shape, steps, ahead, begin, end)
+
+
+def both_gradients(
+    out: Floats,
+    values: Floats,
+    offsets: Ints,
+    bounds: Ints,
+    g: Floats,
+    x: Floats,
+    shape: tuple[int, int, int],
+    steps: tuple[int, int, int, int],
+    ahead: tuple[int, int, int],
+    threads: int = 1,
+) -> npt.NDArray[np.float64]:
+    """`spfde_exp.engine.kernels.gather` of rows of `g` into `out`, and the sum of products of each with one of `x`.
+
+    Sums of at most a few hundred products per lane are made in the type of the factors, sums of those in float64, row
+    after row.
+
+    Args:
+        out: [channels, rows, length], flat: the gradient of the input.
+        values, offsets, bounds: of the transposed non-zeros, as for `gather`.
+        g: the gradient of the output, with zeros around it where offsets reach.
+        x: the input.
+        shape: of `out`.
+        steps: origin, plane and row of `x`, row of `g`.
+        ahead: planes of `g`, their distance, and where in the first of them the row begins that the first row of `out`
+            does not take, but the second does.
+
+    Returns:
+        [non-zeros], in the order of `values`.
+    """
+    channels, rows, length = shape
+    chunks = int(count_chunks(rows, length))
+    items = chunks * -(-channels // BLOCK)
+    if threads == 1 or items == 1:
+        sums = np.zeros((1, len(values)))
+        both_items(out, values, offsets, bounds, sums, g, x, shape, steps, ahead, 0, items)
+        return sums[0]
+    sums = np.zeros((chunks, len(values)))
+    set_threads(threads)
+    _both_threads(out, values, offsets, bounds, sums, g, x, shape, steps, ahead, items, min(threads, items))
+    total = sums[0]
+    for part in sums[1:]:
+        total += part
+    return total
