@@ -1,10 +1,12 @@
 """What the benchmarks time: the product's own trainer on CIFAR-100 or on random data of its shape."""
 
+import ctypes
 import os
 import platform
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from spfde_exp.freeze.plan import FreezePlan  # noqa: E402
 from spfde_exp.plan import build_model, make_plan  # noqa: E402
 from spfde_exp.run_plan import RunPlan  # noqa: E402
 from spfde_exp.train.trainer import Trainer  # noqa: E402
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # <malloc.h> of glibc
 
 
 def common_options(parser: ArgumentParser) -> None:
@@ -106,6 +110,16 @@ def resting(overrides: Sequence[str], dataset: Dataset, device: torch.device, fr
         wait(device)
 
     return epoch_and_wait
+
+
+def keep_memory() -> None:
+    """Free memory stays in the process, as it does between the steps of a run, which hold other memory above it.
+
+    Else glibc gives it back after each call of a single layer, and the system clears its pages for the next.
+    """
+    with suppress(AttributeError):
+        for parameter, value in ((M_TRIM_THRESHOLD, 2**31 - 1), (M_MMAP_THRESHOLD, 2**25)):
+            ctypes.CDLL(None).mallopt(parameter, value)
 
 
 def wait(device: torch.device) -> None:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from _paired import Turns, at_least, print_table, ratio, take_turns
-from _workload import machine
+from _workload import keep_memory, machine
 from torch import Tensor
 
 from spfde_exp.engine.conv import sparse_conv2d
@@ -78,6 +78,7 @@ def main() -> None:
             "ms, least", "off by",
         )
     ]  # fmt: skip
+    keep_memory()
     with exact(arguments.threads, "fp32"):
         # The dense convolution is that of an ordinary step; the others have no other way.
         torch.use_deterministic_algorithms(False)

@@ -56,7 +56,7 @@ class SparseConv2d(torch.autograd.Function):
         buffer, source = _source(whole, padding, padding, stride)
         n, _, h, w = whole.shape
         y = empty(n, structure.shape[0], -(-h // stride), -(-w // stride), dtype=x.dtype)
-        _gather_into(_memory(y), y.shape, _memory(buffer), source.rows(structure), values, source)
+        _gather_into(_memory(y), y.shape, _memory(buffer), source.rows(structure), values, source, structure)
         ctx.save_for_backward(buffer)
         ctx.structure, ctx.shape, ctx.source, ctx.values = structure, x.shape, source, values
         ctx.weight_strides = weight.stride()
@@ -107,10 +107,9 @@ class Source(NamedTuple):
 
         return structure.rows(self, structure.entries, make, self.planes_at_once(structure))
 
-    def ahead(self, structure: Structure) -> tuple[int, int, int]:
-        """What `both_gradients` is told to fetch if this is the gradient of the output."""
-        outputs, _, kernel, _ = structure.shape
-        return outputs, self.plane, (self.shift + kernel) * self.row + self.shift * self.pixel
+    def ahead(self, planes: int, kernel: int) -> tuple[int, int, int]:
+        """What `gather` is told to fetch for rows after the first."""
+        return planes, self.plane, (self.shift + kernel) * self.row + self.shift * self.pixel
 
     def planes_at_once(self, structure: Structure) -> int:
         """Of how many planes what a part of a row takes stays in the first cache."""
@@ -147,7 +146,7 @@ def _input_gradient(
     out, read = _memory(result), _memory(g)
     for first in product(range(min(stride, h)), range(min(stride, w))):
         entries, rows = gradient_rows(structure, source, stride, first)
-        _gather_into(out, result.shape, read, rows, values[entries.position], source, first, stride)
+        _gather_into(out, result.shape, read, rows, values[entries.position], source, structure, first, stride)
     return _first_of(result, n)
 
 
@@ -163,7 +162,7 @@ def _gradients(
     sums = both_gradients(
         _memory(result), values[entries.position], rows.offsets, rows.bounds, _memory(g), _memory(buffer),
         shape=(channels, h, w * n), steps=steps,
-        ahead=g_source.ahead(structure), threads=torch.get_num_threads(),
+        ahead=g_source.ahead(structure.shape[0], structure.shape[2]), threads=torch.get_num_threads(),
     )  # fmt: skip
     return result, sums, entries.position
 
@@ -192,6 +191,7 @@ def _gather_into(
     rows: Rows,
     values: Floats,
     source: Source,
+    structure: Structure,
     first: tuple[int, int] = (0, 0),
     step: int = 1,
 ) -> None:
@@ -204,7 +204,8 @@ def _gather_into(
     if source.stride == step == 1:
         gather(
             out, x, rows.offsets, values, rows.bounds, shape=(channels, h, w * n),
-            steps=(0, h * w * n, w * n, source.row), threads=threads,
+            steps=(0, h * w * n, w * n, source.row),
+            ahead=source.ahead(len(x) // source.plane, structure.shape[2]), threads=threads,
         )  # fmt: skip
         return
     i, j = first

@@ -12,14 +12,24 @@ from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from spfde_exp.engine.kernels import AT_ONCE, BLOCK, PART, REGISTERS_32, Floats, Ints, set_threads
+from spfde_exp.engine.kernels import (
+    AT_ONCE,
+    BLOCK,
+    PART,
+    REGISTERS_32,
+    SOON,
+    Floats,
+    Ints,
+    fetch,
+    fetch_next,
+    set_threads,
+)
 from spfde_exp.engine.vectors import BYTES, Vectors
 
 __all__ = ["both_gradients", "both_items", "count_chunks"]
 
 # Vectors of the gradient of the input, and as many of the input, that are in registers together.
 _LARGEST = 8 if REGISTERS_32 else 2
-_SOON = 2  # channels from the one that is worked on to that whose numbers are fetched into the caches
 
 
 def _sum_and_products(vectors: int) -> Any:
@@ -64,18 +74,6 @@ def _sum_and_products(vectors: int) -> Any:
         return types.void(out, g, offsets, values, products, x, *[types.intp] * 5, types.boolean), generate
 
     return emit
-
-
-@intrinsic
-def _fetch(_: Any, array: Any, place: Any) -> Any:
-    """Bring array[place] into the caches; it may lie outside."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        emitted = Vectors(context, builder, signature.args[0].dtype)
-        emitted.fetch(builder.gep(emitted.data(signature.args[0], arguments[0]), [arguments[1]]))
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp), generate
 
 
 @intrinsic
@@ -137,13 +135,12 @@ def _both_row(  # type: ignore[no-untyped-def]
     """One row of `those` channels, part by part, in the order of `spfde_exp.engine.kernels.gather`."""
     channels, rows, length = shape
     x_origin, x_plane, x_row, g_row = steps
-    planes, g_plane, g_next = ahead
     lanes = BYTES // x.itemsize
     most = _LARGEST * lanes
     t = line * g_row
     for left in range(0, length, PART * lanes):
         right = min(length, left + PART * lanes)
-        fetched = those[0] * planes // channels
+        fetched = those[0] * ahead[0] // channels
         for block in range(those[0], those[1], BLOCK):
             for slab in range(len(bounds) - 1):
                 more = slab > 0
@@ -151,14 +148,10 @@ def _both_row(  # type: ignore[no-untyped-def]
                     k, stop = bounds[slab, channel], bounds[slab + 1, channel]
                     o, i = (channel * rows + line) * length, x_origin + channel * x_plane + line * x_row
                     if not more:
-                        # What is soon needed lies in as many places as there are channels: no cache foresees it.
                         for at in range(left, right, lanes):
-                            _fetch(out, o + _SOON * rows * length + at)
-                            _fetch(x, i + _SOON * x_plane + at)
-                        while fetched * channels < (channel + 1) * planes:
-                            for at in range(left, right, lanes):
-                                _fetch(g, fetched * g_plane + g_next + t + at)
-                            fetched += 1
+                            fetch(out, o + SOON * rows * length + at)
+                            fetch(x, i + SOON * x_plane + at)
+                        fetched = fetch_next(g, ahead, t, left, right, channel, channels, fetched)
                     at = left
                     while right - at >= most:
                         _both_most(out, g, offsets, values, products, x, k, stop, o + at, t + at, i + at, more)
@@ -214,8 +207,7 @@ def both_gradients(
         x: the input.
         shape: of `out`.
         steps: origin, plane and row of `x`, row of `g`.
-        ahead: planes of `g`, their distance, and where in the first of them the row begins that the first row of `out`
-            does not take, but the second does.
+        ahead: of `g`, as for `gather`.
 
     Returns:
         [non-zeros], in the order of `values`.

@@ -21,7 +21,10 @@ from numba.extending import intrinsic
 
 from spfde_exp.engine.vectors import BYTES, Vectors
 
-__all__ = ["AT_ONCE", "BLOCK", "GROUPS", "PART", "REGISTERS_32", "Floats", "Ints", "dots", "gather", "set_threads"]
+__all__ = [
+    "AT_ONCE", "BLOCK", "GROUPS", "PART", "REGISTERS_32", "SOON", "Floats", "Ints", "dots", "fetch", "fetch_next",
+    "gather", "set_threads",
+]  # fmt: skip
 
 _told: str | None = numba.config.CPU_FEATURES  # type: ignore[attr-defined]  # NUMBA_CPU_FEATURES, where it is set
 REGISTERS_32 = "+avx512f" in (_told or binding.get_host_cpu_features().flatten())
@@ -30,6 +33,7 @@ GROUPS = (8, 4, 2, 1) if REGISTERS_32 else (4, 2, 1)
 _LARGEST = GROUPS[0]
 BLOCK = 16  # output channels whose sums are one item of work
 PART = 8  # vectors of a row that are worked off for all channels of an item before the next
+SOON = 2  # channels from the one that is worked on to that whose numbers are fetched into the caches
 AT_ONCE = 1024  # numbers of a channel that are in one pass of dot products: they stay in the first cache
 
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
@@ -122,6 +126,18 @@ def _dot_products(count: int) -> Any:
     return emit
 
 
+@intrinsic
+def fetch(_: Any, array: Any, place: Any) -> Any:
+    """Bring array[place] into the caches; it may lie outside."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        emitted = Vectors(context, builder, signature.args[0].dtype)
+        emitted.fetch(builder.gep(emitted.data(signature.args[0], arguments[0]), [arguments[1]]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
+
+
 _sum_most, _sum_4, _sum_2, _sum_1 = (_sum_of_shifted(n) for n in (_LARGEST, 4, 2, 1))
 _dot_most, _dot_4, _dot_2, _dot_1 = (_dot_products(n) for n in (_LARGEST, 4, 2, 1))
 
@@ -134,35 +150,57 @@ def count_items(channels, rows):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def gather_items(out, x, offsets, values, bounds, shape, steps, begin, end):  # type: ignore[no-untyped-def]
+def gather_items(out, x, offsets, values, bounds, shape, steps, ahead, begin, end):  # type: ignore[no-untyped-def]
     """`gather` for some items."""
-    channels, _, length = shape
+    channels, _, _ = shape
     blocks = -(-channels // BLOCK)
     item = begin
     while item < end:
         line, first = item // blocks, item % blocks
         last = min(blocks, first + end - item)
-        _gather_row(out, x, offsets, values, bounds, length, steps, line, first * BLOCK, min(channels, last * BLOCK))
+        those = first * BLOCK, min(channels, last * BLOCK)
+        _gather_row(out, x, offsets, values, bounds, shape, steps, ahead, line, those)
         item += last - first
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def fetch_next(x, ahead, t, left, right, channel, channels, fetched):  # type: ignore[no-untyped-def]
+    """Fetch a channel's share of what the next row reads anew; planes that are `fetched` by now."""
+    planes, plane, start = ahead
+    while fetched * channels < (channel + 1) * planes:
+        for at in range(left, right, BYTES // x.itemsize):
+            fetch(x, fetched * plane + start + t + at)
+        fetched += 1
+    return fetched
 
 
 @njit(nogil=True, cache=True)
 def _gather_row(  # type: ignore[no-untyped-def]
-    out, x, offsets, values, bounds, length, steps, line, first_channel, last_channel
+    out, x, offsets, values, bounds, shape, steps, ahead, line, those
 ):
-    """One row of some channels, part by part, as what the channels of a block read of a part is in the first cache."""
+    """One row of `those` channels, part by part, as what the channels of a block read of a part is in the first cache.
+
+    What is soon needed lies in as many places as there are channels, too many for the processor to foresee: it is
+    fetched by then.
+    """
+    channels, _, length = shape
     origin, plane, row, x_row = steps
     lanes = BYTES // x.itemsize
     most = _LARGEST * lanes
     t = line * x_row
     for left in range(0, length, PART * lanes):
         right = min(length, left + PART * lanes)
-        for block in range(first_channel, last_channel, BLOCK):
+        fetched = those[0] * ahead[0] // channels
+        for block in range(those[0], those[1], BLOCK):
             for slab in range(len(bounds) - 1):
                 more = slab > 0
-                for channel in range(block, min(last_channel, block + BLOCK)):
+                for channel in range(block, min(those[1], block + BLOCK)):
                     k, stop = bounds[slab, channel], bounds[slab + 1, channel]
                     o = origin + channel * plane + line * row
+                    if not more:
+                        for at in range(left, right, lanes):
+                            fetch(out, o + SOON * plane + at)
+                        fetched = fetch_next(x, ahead, t, left, right, channel, channels, fetched)
                     at = left
                     while right - at >= most:
                         _sum_most(out, x, offsets, values, k, stop, o + at, t + at, more)
@@ -212,9 +250,10 @@ def dots_items(sums, g, x, offsets, first, size, channel, shape, steps, begin, e
 
 
 @njit(nogil=True, cache=True, parallel=True)
-def _gather_threads(out, x, offsets, values, bounds, shape, steps, items, threads):  # type: ignore[no-untyped-def]
+def _gather_threads(out, x, offsets, values, bounds, shape, steps, ahead, items, threads):  # type: ignore[no-untyped-def]
     for i in prange(threads):
-        gather_items(out, x, offsets, values, bounds, shape, steps, items * i // threads, items * (i + 1) // threads)
+        begin, end = items * i // threads, items * (i + 1) // threads
+        gather_items(out, x, offsets, values, bounds, shape, steps, ahead, begin, end)
 
 
 @njit(nogil=True, cache=True, parallel=True)
@@ -235,6 +274,7 @@ def gather(
     bounds: Ints,
     shape: tuple[int, int, int],
     steps: tuple[int, int, int, int],
+    ahead: tuple[int, int, int],
     threads: int = 1,
 ) -> None:
     """Every row of `out` becomes a weighted sum of rows of `x`.
@@ -249,13 +289,15 @@ def gather(
             other, each for several channels: they are to be so thin that what they read stays in the first cache.
         shape: channels, rows, length of a row.
         steps: origin, plane, row (of `out`), x_row.
+        ahead: planes of `x`, their distance, and where in the first of them the row begins that the first row of `out`
+            does not take, but the second does.
     """
     items = count_items(*shape[:2])
     if threads == 1 or items == 1:
-        gather_items(out, x, offsets, values, bounds, shape, steps, 0, items)
+        gather_items(out, x, offsets, values, bounds, shape, steps, ahead, 0, items)
     else:
         set_threads(threads)
-        _gather_threads(out, x, offsets, values, bounds, shape, steps, items, min(threads, items))
+        _gather_threads(out, x, offsets, values, bounds, shape, steps, ahead, items, min(threads, items))
 
 
 def dots(

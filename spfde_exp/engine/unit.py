@@ -87,13 +87,14 @@ class _Plan(NamedTuple):
 
     places: Ints
     rows: Rows
+    ahead: tuple[int, int, int]
     numbers: tuple[int, ...]  # of the forward pass
     out: _Geometry
     residual: _Geometry
     z_grad: _Geometry
     position: Ints
     back_rows: Rows
-    ahead: tuple[int, int, int]
+    back_ahead: tuple[int, int, int]
     x: _Geometry
 
 
@@ -119,13 +120,14 @@ def _plan(
     plan = _Plan(
         structure.places(strides),
         source.rows(structure),
+        source.ahead(inputs, kernel),
         numbers,
         out,
         residual,
         z_grad,
         entries.position,
         back_rows,
-        back.ahead(structure),
+        back.ahead(outputs, kernel),
         x,
     )
     structure.plans[key] = plan
@@ -162,7 +164,7 @@ class _Unit(torch.autograd.Function):
         values = np.empty(structure.count, np.float32 if size == 4 else np.float64)
         moments = np.empty((2, channels))
         forward(
-            values, plan.places, plan.rows.offsets, plan.rows.bounds, plan.numbers,
+            values, plan.places, plan.rows.offsets, plan.rows.bounds, plan.ahead, plan.numbers,
             (
                 x.data_ptr() - size * plan.x.origin, weight.data_ptr(), z.data_ptr(),
                 y.data_ptr() - size * plan.out.origin, added, scale.data_ptr(), bias.data_ptr(),
@@ -205,7 +207,7 @@ class _Unit(torch.autograd.Function):
         norm_grads = grad.new_empty(2, channels)
         groups = structure.groups
         backward(
-            values, plan.places, plan.position, plan.back_rows.offsets, plan.back_rows.bounds, plan.ahead,
+            values, plan.places, plan.position, plan.back_rows.offsets, plan.back_rows.bounds, plan.back_ahead,
             plan.rows.offsets, groups.first, groups.size, groups.channel,
             (
                 channels, h, w * n, plan.x.row, weight.numel(), plan.x.size, plan.out.size, g.size, o.size,

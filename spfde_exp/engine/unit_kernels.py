@@ -18,7 +18,7 @@ __all__ = ["backward", "forward"]
 
 # The compiled functions take flat arrays and plain numbers; mypy cannot look into them.
 @njit(nogil=True, cache=True)
-def _convolve(values, offsets, bounds, moments, numbers, addresses, training, begin, end):  # type: ignore[no-untyped-def]
+def _convolve(values, offsets, bounds, ahead, moments, numbers, addresses, training, begin, end):  # type: ignore[no-untyped-def]
     """Some items of z, and in training the moments [2, rows, channels] of their rows, which are in a near cache."""
     channels, rows, length, x_row, _, x_size = numbers[:6]
     x, z = flat(addresses[0], x_size, values), flat(addresses[2], channels * rows * length, values)
@@ -28,7 +28,7 @@ def _convolve(values, offsets, bounds, moments, numbers, addresses, training, be
     while item < end:
         line = item // blocks
         last = min(end, (line + 1) * blocks)
-        kernels.gather_items(z, x, offsets, values, bounds, shape, steps, item, last)
+        kernels.gather_items(z, x, offsets, values, bounds, shape, steps, ahead, item, last)
         if training:
             first_channel = item % blocks * kernels.BLOCK
             for c in range(first_channel, min(channels, first_channel + (last - item) * kernels.BLOCK)):
@@ -79,19 +79,19 @@ def _fill(values, places, numbers, addresses):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _forward(  # type: ignore[no-untyped-def]
-    values, places, offsets, bounds, numbers, addresses, mean, variance, eps, momentum, training, relu
+    values, places, offsets, bounds, ahead, numbers, addresses, mean, variance, eps, momentum, training, relu
 ):
     _fill(values, places, numbers, addresses)
     channels, rows = numbers[:2]
     moments = np.empty((2, rows, channels))
     items = kernels.count_items(channels, rows)
-    _convolve(values, offsets, bounds, moments, numbers, addresses, training, 0, items)
+    _convolve(values, offsets, bounds, ahead, moments, numbers, addresses, training, 0, items)
     _normalise(values, moments, mean, variance, numbers, addresses, eps, momentum, training, relu, 0, channels)
 
 
 @njit(nogil=True, cache=True, parallel=True)
 def _forward_threads(  # type: ignore[no-untyped-def]
-    values, places, offsets, bounds, numbers, addresses, mean, variance, eps, momentum, training, relu, threads
+    values, places, offsets, bounds, ahead, numbers, addresses, mean, variance, eps, momentum, training, relu, threads
 ):
     _fill(values, places, numbers, addresses)
     channels, rows = numbers[:2]
@@ -99,7 +99,7 @@ def _forward_threads(  # type: ignore[no-untyped-def]
     items = kernels.count_items(channels, rows)
     for i in prange(threads):
         begin, end = items * i // threads, items * (i + 1) // threads
-        _convolve(values, offsets, bounds, moments, numbers, addresses, training, begin, end)
+        _convolve(values, offsets, bounds, ahead, moments, numbers, addresses, training, begin, end)
     for i in prange(threads):
         begin, end = channels * i // threads, channels * (i + 1) // threads
         _normalise(values, moments, mean, variance, numbers, addresses, eps, momentum, training, relu, begin, end)
@@ -155,7 +155,7 @@ def _backward(  # type: ignore[no-untyped-def]
         _scatter(sums, places[position], numbers, addresses, values)
     elif addresses[6]:
         items, steps = kernels.count_items(sources, rows), (0, rows * length, length, numbers[22])
-        kernels.gather_items(x_grad, z_grad, offsets, values[position], bounds, shape, steps, 0, items)
+        kernels.gather_items(x_grad, z_grad, offsets, values[position], bounds, shape, steps, ahead, 0, items)
     elif addresses[8]:
         steps = numbers[20], numbers[21], numbers[22], x_row
         kernels.dots_items(sums[0], z_grad, x, x_offsets, first, size, channel, (rows, length), steps, 0, len(first))
@@ -185,7 +185,7 @@ def _backward_threads(  # type: ignore[no-untyped-def]
         items, steps = kernels.count_items(sources, rows), (0, rows * length, length, numbers[22])
         for i in prange(threads):
             begin, end = items * i // threads, items * (i + 1) // threads
-            kernels.gather_items(x_grad, z_grad, offsets, transposed, bounds, shape, steps, begin, end)
+            kernels.gather_items(x_grad, z_grad, offsets, transposed, bounds, shape, steps, ahead, begin, end)
     elif addresses[8]:
         totals, groups = np.zeros((1, len(values))), len(first)
         steps = numbers[20], numbers[21], numbers[22], x_row
@@ -199,7 +199,7 @@ def forward(*arguments: Any, threads: int) -> None:
     """Fill `values` [non-zeros], `mean` and `variance` [channels], z and out; in training, move the running statistics.
 
     Args:
-        arguments: values; places in the weight where they lie; offsets and bounds as for
+        arguments: values; places in the weight where they lie; offsets, bounds and ahead as for
             `spfde_exp.engine.kernels.gather`; numbers: channels, rows and length of the output, row of x, sizes of
             weight, x, out and residual, and origin, plane and row of out and of the residual; addresses of x, weight,
             z, out, residual (or 0), and of scale, bias, running mean and variance of batch norm, and of its counter of
@@ -213,7 +213,7 @@ def backward(*arguments: Any, threads: int) -> None:
 
     Args:
         arguments: values and places of `forward`; position of the transposed non-zeros in values, offsets and bounds
-            of theirs, and `ahead` as for `spfde_exp.engine.gradients.both_gradients`; offsets in x and groups as for
+            of theirs, and ahead as for `spfde_exp.engine.gradients.both_gradients`; offsets in x and groups as for
             `spfde_exp.engine.kernels.dots`; numbers: channels, rows and
             length, row of x, sizes of weight, x, out, the gradient, another one, and that of z, channels of x,
             origin, plane and row of the gradient, of the other, of out and of the gradient of z, and origin and plane
