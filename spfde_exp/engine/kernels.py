@@ -32,7 +32,7 @@ REGISTERS_32 = "+avx512f" in (_told or binding.get_host_cpu_features().flatten()
 GROUPS = (8, 4, 2, 1) if REGISTERS_32 else (4, 2, 1)
 _LARGEST = GROUPS[0]
 BLOCK = 16  # output channels whose sums are one item of work
-PART = 8  # vectors of a row that are worked off for all channels of an item before the next
+PART = 16  # vectors of a row that are worked off for all channels of an item before the next
 SOON = 2  # channels from the one that is worked on to that whose numbers are fetched into the caches
 AT_ONCE = 1024  # numbers of a channel that are in one pass of dot products: they stay in the first cache
 

@@ -37,12 +37,12 @@ class Vectors:
         self.builder.store(vector, self._at(pointer), align=self.element_bytes)
 
     def fetch(self, pointer: Any) -> None:
-        """Bring what lies there, if anything, into all caches."""
+        """Bring what lies there, if anything, into the second cache: the first has no room for what is not yet needed."""
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
         prefetch = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0i8")
-        to_read, to_first_cache, data = number(0), number(3), number(1)
-        self.builder.call(prefetch, [self.builder.bitcast(pointer, byte), to_read, to_first_cache, data])
+        to_read, to_second_cache, data = number(0), number(2), number(1)
+        self.builder.call(prefetch, [self.builder.bitcast(pointer, byte), to_read, to_second_cache, data])
 
     def add_product(self, place: Any, a: Any, b: Any) -> None:
         self.builder.store(self.sum_of(self.builder.load(place), a, b), place)
