@@ -33,7 +33,7 @@ def test_they_are_the_sums(kind: type, length: int) -> None:
 
 
 def in_order(x: Row) -> float:
-    """The sum in the order that is promised: lanes of four vectors by turns, halves of what they add up to, the rest."""
+    """The sum in the promised order: lanes of four vectors by turns, halves of what they add up to, then the rest."""
     lanes = 64 // x.itemsize
     whole = len(x) // lanes * lanes
     vectors = x[:whole].reshape(-1, lanes)
