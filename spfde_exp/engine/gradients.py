@@ -35,22 +35,23 @@ _LARGEST = 8 if REGISTERS_32 else 2
 def _sum_and_products(vectors: int) -> Any:
     """out[o:] = sum of values[k] * g[offsets[k] + t:] over k from begin to end, for so many vectors.
 
-    The products of these parts of g and x[i:] are added up in the vectors products[k]. If `more`, the sum is added to
-    what `out` holds.
+    The products of these parts of g and x[i:] are added up in the vectors at products[p:], one for each k. If `more`,
+    the sum is added to what `out` holds.
     """
 
     @intrinsic
     def emit(
         _: Any, out: Any, g: Any, offsets: Any, values: Any, products: Any, x: Any,
-        begin: Any, end: Any, o: Any, t: Any, i: Any, more: Any,
+        begin: Any, end: Any, o: Any, t: Any, i: Any, p: Any, more: Any,
     ) -> Any:  # fmt: skip
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             emitted = Vectors(context, builder, signature.args[0].dtype)
             pointers = [emitted.data(*pair) for pair in zip(signature.args[:6], arguments[:6], strict=True)]
             out, g, offsets, values, products, x = pointers
-            begin, end, o, t, i, more = arguments[6:]
+            begin, end, o, t, i, p, more = arguments[6:]
             index = begin.type
             g, out, x = builder.gep(g, [t]), builder.gep(out, [o]), builder.gep(x, [i])
+            products = builder.gep(products, [p])
             steps = [index(v * emitted.lanes) for v in range(vectors)]
             factors = [emitted.load(builder.gep(x, [step])) for step in steps]
             sums = [emitted.variable() for _ in range(vectors)]
@@ -60,7 +61,7 @@ def _sum_and_products(vectors: int) -> Any:
             with cgutils.for_range_slice(builder, begin, end, index(1), inc=True) as (k, _):
                 value = emitted.splat(builder.load(builder.gep(values, [k])))
                 shifted = builder.gep(g, [builder.load(builder.gep(offsets, [k]))])
-                product = builder.gep(products, [builder.mul(k, index(emitted.lanes))])
+                product = builder.gep(products, [builder.mul(builder.sub(k, begin), index(emitted.lanes))])
                 totals = [emitted.load(product), emitted.type(None)]
                 for v, (step, factor, place) in enumerate(zip(steps, factors, sums, strict=True)):
                     part = emitted.load(builder.gep(shifted, [step]))
@@ -71,7 +72,7 @@ def _sum_and_products(vectors: int) -> Any:
                 emitted.store(builder.load(place), builder.gep(out, [step]))
             return context.get_dummy_value()
 
-        return types.void(out, g, offsets, values, products, x, *[types.intp] * 5, types.boolean), generate
+        return types.void(out, g, offsets, values, products, x, *[types.intp] * 6, types.boolean), generate
 
     return emit
 
@@ -112,66 +113,65 @@ def both_items(  # type: ignore[no-untyped-def]
     channels, rows, length = shape
     blocks, lanes = -(-channels // BLOCK), BYTES // x.itemsize
     at_once = max(1, AT_ONCE // length)
-    products = np.empty(len(values) * lanes, x.dtype)
-    item = begin
-    while item < end:
-        chunk, first = item // blocks, item % blocks
-        last = min(blocks, first + end - item)
-        those = first * BLOCK, min(channels, last * BLOCK)
+    most = 0
+    for first in range(0, channels, BLOCK):
+        most = max(most, bounds[-1, min(channels, first + BLOCK) - 1] - bounds[0, first])
+    products = np.empty(most * lanes, x.dtype)
+    for item in range(begin, end):
+        chunk, block = item // blocks, item % blocks
+        those = block * BLOCK, min(channels, (block + 1) * BLOCK)
         k, stop = bounds[0, those[0]], bounds[-1, those[1] - 1]
-        products[k * lanes : stop * lanes] = 0
+        products[: (stop - k) * lanes] = 0
         for line in range(chunk * at_once, min(rows, (chunk + 1) * at_once)):
             _both_row(out, values, offsets, bounds, products, g, x, shape, steps, ahead, line, those)
         into = sums[chunk % len(sums)]
         for j in range(k, stop):
-            _add_total(into, j, products, j * lanes)
-        item += last - first
+            _add_total(into, j, products, (j - k) * lanes)
 
 
 @njit(nogil=True, cache=True)
 def _both_row(  # type: ignore[no-untyped-def]
     out, values, offsets, bounds, products, g, x, shape, steps, ahead, line, those
 ):
-    """One row of `those` channels, part by part, in the order of `spfde_exp.engine.kernels.gather`."""
+    """One row of a block of channels, part by part."""
     channels, rows, length = shape
     x_origin, x_plane, x_row, g_row = steps
     lanes = BYTES // x.itemsize
     most = _LARGEST * lanes
-    t = line * g_row
+    t, before = line * g_row, bounds[0, those[0]]
     for left in range(0, length, PART * lanes):
         right = min(length, left + PART * lanes)
         fetched = those[0] * ahead[0] // channels
-        for block in range(those[0], those[1], BLOCK):
-            for slab in range(len(bounds) - 1):
-                more = slab > 0
-                for channel in range(block, min(those[1], block + BLOCK)):
-                    k, stop = bounds[slab, channel], bounds[slab + 1, channel]
-                    o, i = (channel * rows + line) * length, x_origin + channel * x_plane + line * x_row
-                    if not more:
-                        for at in range(left, right, lanes):
-                            fetch(out, o + SOON * rows * length + at)
-                            fetch(x, i + SOON * x_plane + at)
-                        fetched = fetch_next(g, ahead, t, left, right, channel, channels, fetched)
-                    at = left
-                    while right - at >= most:
-                        _both_most(out, g, offsets, values, products, x, k, stop, o + at, t + at, i + at, more)
-                        at += most
-                    if right - at >= 4 * lanes:
-                        _both_4(out, g, offsets, values, products, x, k, stop, o + at, t + at, i + at, more)
-                        at += 4 * lanes
-                    if right - at >= 2 * lanes:
-                        _both_2(out, g, offsets, values, products, x, k, stop, o + at, t + at, i + at, more)
-                        at += 2 * lanes
-                    if right - at >= lanes:
-                        _both_1(out, g, offsets, values, products, x, k, stop, o + at, t + at, i + at, more)
-                        at += lanes
-                    for c in range(at, right):
-                        total = out[o + c] if more else out.dtype.type(0)
-                        for j in range(k, stop):
-                            part = g[offsets[j] + t + c]
-                            total += values[j] * part
-                            products[j * lanes] += part * x[i + c]
-                        out[o + c] = total
+        for slab in range(len(bounds) - 1):
+            more = slab > 0
+            for channel in range(those[0], those[1]):
+                k, stop = bounds[slab, channel], bounds[slab + 1, channel]
+                o, i = (channel * rows + line) * length, x_origin + channel * x_plane + line * x_row
+                if not more:
+                    for at in range(left, right, lanes):
+                        fetch(out, o + SOON * rows * length + at)
+                        fetch(x, i + SOON * x_plane + at)
+                    fetched = fetch_next(g, ahead, t, left, right, channel, channels, fetched)
+                p, at = (k - before) * lanes, left
+                while right - at >= most:
+                    _both_most(out, g, offsets, values, products, x, k, stop, o + at, t + at, i + at, p, more)
+                    at += most
+                if right - at >= 4 * lanes:
+                    _both_4(out, g, offsets, values, products, x, k, stop, o + at, t + at, i + at, p, more)
+                    at += 4 * lanes
+                if right - at >= 2 * lanes:
+                    _both_2(out, g, offsets, values, products, x, k, stop, o + at, t + at, i + at, p, more)
+                    at += 2 * lanes
+                if right - at >= lanes:
+                    _both_1(out, g, offsets, values, products, x, k, stop, o + at, t + at, i + at, p, more)
+                    at += lanes
+                for c in range(at, right):
+                    total = out[o + c] if more else out.dtype.type(0)
+                    for j in range(k, stop):
+                        part = g[offsets[j] + t + c]
+                        total += values[j] * part
+                        products[p + (j - k) * lanes] += part * x[i + c]
+                    out[o + c] = total
 
 
 @njit(nogil=True, cache=True, parallel=True)

@@ -37,7 +37,7 @@ class Vectors:
         self.builder.store(vector, self._at(pointer), align=self.element_bytes)
 
     def fetch(self, pointer: Any) -> None:
-        """Bring what lies there, if anything, into the second cache: the first has no room for what is not yet needed."""
+        """Bring what lies there, if anything, into the second cache; the first has no room for what is needed later."""
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
         prefetch = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0i8")
