@@ -28,7 +28,7 @@ def test_they_are_the_sums(kind: type, length: int) -> None:
     terms = x.astype(float), (x - mean).astype(float) ** 2, x.astype(float) * (y - mean).astype(float)
     found = row_sum(x), square_sum(x, kind(mean)), product_sum(x, y, kind(mean))
     for ours, those in zip(found, terms, strict=True):
-        rounding = length * float(np.finfo(kind).eps) * np.abs(those).max(initial=0)
+        rounding = length * float(np.finfo(kind).eps) * np.abs(those).sum()
         assert ours == pytest.approx(math.fsum(those), rel=0, abs=rounding)
 
 
