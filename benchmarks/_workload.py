@@ -22,7 +22,7 @@ from spfde_exp.plan import build_model, make_plan  # noqa: E402
 from spfde_exp.run_plan import RunPlan  # noqa: E402
 from spfde_exp.train.trainer import Trainer  # noqa: E402
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # <malloc.h> of glibc
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # <malloc.h> of glibc
 
 
 def common_options(parser: ArgumentParser) -> None:
@@ -118,7 +118,7 @@ def keep_memory() -> None:
     Else glibc gives it back after each call of a single layer, and the system clears its pages for the next.
     """
     with suppress(AttributeError):
-        for parameter, value in ((M_TRIM_THRESHOLD, 2**31 - 1), (M_MMAP_THRESHOLD, 2**25)):
+        for parameter, value in ((M_TRIM_THRESHOLD, 2**31 - 1), (M_MMAP_MAX, 0)):
             ctypes.CDLL(None).mallopt(parameter, value)
 
 

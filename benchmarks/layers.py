@@ -9,7 +9,8 @@ SparseProp  SparseConv2d of the package `sparseprop` in the better of its two wa
             this project: it is built on the spot, with `pip install pybind11` before it, and runs on x86 with AVX2)
 
 All are called through autograd on the same numbers and take turns of `--steps` calls each: a core is slower for about
-a millisecond after other work with wide vectors, which a training run of one kind does not meet. Masks are random.
+a millisecond after other work with wide vectors, which a training run of one kind does not meet. Freed memory stays in
+the process, as it does between the steps of a run. Masks are random.
 `ms, least` are of one call in the order above, SparseProp's two ways apart. `off by` is how far the sparse results are
 from the dense ones computed in float64, of their largest number. Other processes disturb CPU time less than the wall's.
 """

@@ -24,7 +24,9 @@ def sparse_conv2d(x: Tensor, weight: Tensor, structure: Structure, stride: int =
     """`F.conv2d(x, weight * kept, stride=stride, padding=kernel // 2)` for the mask and the groups of `structure`.
 
     Masked weights are never read, so they may hold anything, and never meet an infinite input. Every result is the
-    same bits each time, with any number of threads (those of torch). Only first derivatives.
+    same bits each time that the same gradients are asked for, with any number of threads (those of torch). Infinities
+    in the input or in the gradient of the output make other gradients NaN than they do in PyTorch. Only first
+    derivatives.
 
     Args:
         x: [N, I, H, W], on the CPU, float32 or float64, in any layout; without a copy if it is in that of
@@ -220,8 +222,10 @@ def _gather_into(
 def _sums(g: Tensor, grad_shape: torch.Size, buffer: Tensor, source: Source, structure: Structure) -> Floats:
     """Gradient of every non-zero weight."""
     h, w = grad_shape[2:]
-    n, sums = g.stride(2), np.zeros(structure.count)
-    steps, threads = _gradient_steps(g, w, source), torch.get_num_threads()
+    plane, row, n, _ = g.stride()
+    border = (g.shape[2] - w) // 2
+    steps = border * (row + n), plane, row, source.stride * source.row
+    sums, threads = np.zeros(structure.count), torch.get_num_threads()
     factors, offsets, groups = (_memory(g), _memory(buffer)), source.rows(structure).offsets, structure.groups
     if source.stride == 1:
         dots(sums, *factors, offsets, groups, shape=(h, w * n), steps=steps, threads=threads)
@@ -229,13 +233,6 @@ def _sums(g: Tensor, grad_shape: torch.Size, buffer: Tensor, source: Source, str
         vectors = jumps(w, n, source.stride * n, g.itemsize)
         dots_apart(sums, *factors, offsets, groups, vectors, rows=h, steps=steps, threads=threads)
     return sums
-
-
-def _gradient_steps(g: Tensor, width: int, source: Source) -> tuple[int, int, int, int]:
-    """The steps of `dots` for a buffer `g` of gradients of such a width."""
-    plane, row, n, _ = g.stride()
-    border = (g.shape[2] - width) // 2
-    return border * (row + n), plane, row, source.stride * source.row
 
 
 def _first_of(x: Tensor, n: int) -> Tensor:

@@ -62,12 +62,13 @@ def _sum_and_products(vectors: int) -> Any:
                 value = emitted.splat(builder.load(builder.gep(values, [k])))
                 shifted = builder.gep(g, [builder.load(builder.gep(offsets, [k]))])
                 product = builder.gep(products, [builder.mul(builder.sub(k, begin), index(emitted.lanes))])
-                totals = [emitted.load(product), emitted.type(None)]
-                for v, (step, factor, place) in enumerate(zip(steps, factors, sums, strict=True)):
+                # One vector after the other, so that the order is that of fewer registers, too.
+                total = emitted.load(product)
+                for step, factor, place in zip(steps, factors, sums, strict=True):
                     part = emitted.load(builder.gep(shifted, [step]))
                     emitted.add_product(place, value, part)
-                    totals[v % 2] = emitted.sum_of(totals[v % 2], part, factor)
-                emitted.store(builder.fadd(*totals) if vectors > 1 else totals[0], product)
+                    total = emitted.sum_of(total, part, factor)
+                emitted.store(total, product)
             for step, place in zip(steps, sums, strict=True):
                 emitted.store(builder.load(place), builder.gep(out, [step]))
             return context.get_dummy_value()
@@ -197,8 +198,8 @@ def both_gradients(
 ) -> npt.NDArray[np.float64]:
     """`spfde_exp.engine.kernels.gather` of rows of `g` into `out`, and the sum of products of each with one of `x`.
 
-    Sums of at most a few hundred products per lane are made in the type of the factors, sums of those in float64, row
-    after row.
+    Sums over a chunk of rows, `AT_ONCE` numbers or one row, are made in the type of the factors, sums of those in
+    float64, chunk after chunk.
 
     Args:
         out: [channels, rows, length], flat: the gradient of the input.

@@ -34,7 +34,7 @@ _LARGEST = GROUPS[0]
 BLOCK = 16  # output channels whose sums are one item of work
 PART = 16  # vectors of a row that are worked off for all channels of an item before the next
 SOON = 2  # channels from the one that is worked on to that whose numbers are fetched into the caches
-AT_ONCE = 1024  # numbers of a channel that are in one pass of dot products: they stay in the first cache
+AT_ONCE = 1024  # numbers of a channel whose products are summed in one go, in the first cache and in their own type
 
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -165,7 +165,7 @@ def gather_items(out, x, offsets, values, bounds, shape, steps, ahead, begin, en
 
 @njit(nogil=True, cache=True, forceinline=True)
 def fetch_next(x, ahead, t, left, right, channel, channels, fetched):  # type: ignore[no-untyped-def]
-    """Fetch a channel's share of what the next row reads anew; planes that are `fetched` by now."""
+    """Fetch a channel's share of the planes that the next row reads anew; returns how many are fetched by then."""
     planes, plane, start = ahead
     while fetched * channels < (channel + 1) * planes:
         for at in range(left, right, BYTES // x.itemsize):
@@ -312,7 +312,7 @@ def dots(
 ) -> None:
     """Add to sums[k] the dot product of the rows of `g` in the channel of k with those of `x` at offsets[k].
 
-    Sums of at most a few hundred products per lane are made in the type of the factors, sums of those in float64.
+    Sums over `AT_ONCE` numbers, or one row, are made in the type of the factors, sums of those in float64.
 
     Args:
         g, x: flat and contiguous, of one type, float32 or float64.

@@ -16,6 +16,7 @@ __all__ = ["backward", "forward"]
 
 
 # Rows are slices, whose indices LLVM sees to be within them: only then it makes vectors of these loops.
+# Without fastmath, so that ReLU is open on the way back where it was forward.
 @njit(nogil=True, cache=True)
 def _normalised(x, mean, scale, bias):  # type: ignore[no-untyped-def]
     return (x - mean) * scale + bias

@@ -18,7 +18,7 @@ __all__ = ["product_sum", "row_sum", "square_sum"]
 
 _BY_TURNS = 4
 
-# Adds to a vector of sums what two parts of rows contribute, and the mean in all lanes.
+# Of a vector of sums, parts of two rows, and a vector that holds the mean in all lanes: the sums with what is added.
 Term = Callable[[Vectors, Any, Any, Any, Any], Any]
 
 
@@ -78,7 +78,7 @@ def _whole(x):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, forceinline=True)
 def row_sum(x):  # type: ignore[no-untyped-def]
-    """Sum of `x`, in its type."""
+    """Sum of `x`, contiguous, in its type."""
     whole = _whole(x)
     total = _values(x, x, x.dtype.type(0), whole)
     for i in range(whole, len(x)):
@@ -88,7 +88,7 @@ def row_sum(x):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, forceinline=True)
 def square_sum(x, mean):  # type: ignore[no-untyped-def]
-    """Sum of (x - mean)^2, in the type of `x`, which is that of `mean`."""
+    """Sum of (x - mean)^2 for a contiguous `x`, in its type, which is that of `mean`."""
     whole = _whole(x)
     total = _squares(x, x, mean, whole)
     for i in range(whole, len(x)):
@@ -98,7 +98,7 @@ def square_sum(x, mean):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, forceinline=True)
 def product_sum(x, y, mean):  # type: ignore[no-untyped-def]
-    """Sum of x (y - mean), in their type."""
+    """Sum of x (y - mean) for contiguous rows, in their type, which is that of `mean`."""
     whole = _whole(x)
     total = _products(x, y, mean, whole)
     for i in range(whole, len(x)):

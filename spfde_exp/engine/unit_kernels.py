@@ -147,10 +147,10 @@ def _backward(  # type: ignore[no-untyped-def]
     x_grad, shape = flat(addresses[6], sources * rows * length, values), (sources, rows, length)
     sums = np.zeros((1, len(values)))
     if addresses[6] and addresses[8]:
-        steps, items = (numbers[23], numbers[24], x_row, numbers[22]), gradients.count_chunks(rows, length)
+        steps, chunks = (numbers[23], numbers[24], x_row, numbers[22]), gradients.count_chunks(rows, length)
         gradients.both_items(
             x_grad, values[position], offsets, bounds, sums, z_grad, x, shape, steps, ahead,
-            0, items * kernels.count_items(sources, 1),
+            0, chunks * kernels.count_items(sources, 1),
         )  # fmt: skip
         _scatter(sums, places[position], numbers, addresses, values)
     elif addresses[6]:
@@ -214,13 +214,12 @@ def backward(*arguments: Any, threads: int) -> None:
     Args:
         arguments: values and places of `forward`; position of the transposed non-zeros in values, offsets and bounds
             of theirs, and ahead as for `spfde_exp.engine.gradients.both_gradients`; offsets in x and groups as for
-            `spfde_exp.engine.kernels.dots`; numbers: channels, rows and
-            length, row of x, sizes of weight, x, out, the gradient, another one, and that of z, channels of x,
-            origin, plane and row of the gradient, of the other, of out and of the gradient of z, and origin and plane
-            of x; addresses of the
-            gradient, out (or 0, to compute again where ReLU is open, without a residual), z, x, scale, of the gradients
-            of z, x (or 0), residual (or 0), weight (or 0), of another gradient to add (or 0), and of bias; norm_grads;
-            mean, variance, eps, training and relu of `forward`.
+            `spfde_exp.engine.kernels.dots`; numbers: channels, rows and length, row of x, sizes of weight, x, out, the
+            gradient, another one, and that of z, channels of x, origin, plane and row of the gradient, of the other, of
+            out and of the gradient of z, and origin and plane of x; addresses of the gradient, out (or 0, to compute
+            again where ReLU is open, without a residual), z, x, scale, of the gradients of z, x (or 0), residual (or
+            0), weight (or 0), of another gradient to add (or 0), and of bias; norm_grads; mean, variance, eps, training
+            and relu of `forward`.
     """
     _run(_backward, _backward_threads, arguments, threads)
 

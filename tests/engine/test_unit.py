@@ -106,7 +106,7 @@ def test_float32_in_a_chain_without_copies() -> None:
 
 
 @pytest.mark.parametrize("needs", ["all", "x", "weight"])
-@pytest.mark.parametrize("sizes", [(16, 19, 33, 5, 7), (5, 3, 2, 1, 2)])
+@pytest.mark.parametrize("sizes", [(16, 19, 33, 5, 7), (32, 19, 33, 9, 9), (5, 3, 2, 1, 2)])
 def test_the_same_bits_with_more_threads(sizes: tuple[int, int, int, int, int], needs: str) -> None:
     """Rows, channels and non-zeros are shared out, also where there are fewer than threads."""
     case, results = Case(*sizes, 3, 0.2), []
