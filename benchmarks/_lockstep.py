@@ -1,15 +1,13 @@
 """Epochs side by side: a few steps of one, then of the next, so that what disturbs the machine strikes all alike."""
 
-import ctypes
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from statistics import median
 from typing import Any
 
 import torch
-from _workload import wait
+from _workload import tell_malloc, wait
 
 from spfde_exp.train.trainer import Trainer
 
@@ -73,8 +71,7 @@ class _Runner(threading.Thread):
 
 def lockstep(trainers: Mapping[str, Trainer], epoch: int, steps: int) -> tuple[dict[str, Slices], dict[str, Slices]]:
     """Wall and CPU seconds of `Trainer.train_epoch(epoch)` of each trainer, in slices of `steps` that take turns."""
-    with suppress(AttributeError):  # a heap for each thread, as glibc has it, serves some worse than others
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+    tell_malloc(M_ARENA_MAX, 1)  # a heap for each thread, as glibc has it, serves some worse than others
     runners = {name: _Runner(trainer, epoch, steps, torch.get_num_threads()) for name, trainer in trainers.items()}
     for runner in runners.values():
         runner.start()

@@ -117,9 +117,14 @@ def keep_memory() -> None:
 
     Else glibc gives it back after each call of a single layer, and the system clears its pages for the next.
     """
+    tell_malloc(M_TRIM_THRESHOLD, 2**31 - 1)
+    tell_malloc(M_MMAP_MAX, 0)
+
+
+def tell_malloc(parameter: int, value: int) -> None:
+    """Set a parameter of glibc's memory allocation; nothing happens where there is another one."""
     with suppress(AttributeError):
-        for parameter, value in ((M_TRIM_THRESHOLD, 2**31 - 1), (M_MMAP_MAX, 0)):
-            ctypes.CDLL(None).mallopt(parameter, value)
+        ctypes.CDLL(None).mallopt(parameter, value)
 
 
 def wait(device: torch.device) -> None:
