@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from spfde_exp.cost.layers import Layer
+from spfde_exp.hooked import reads_shapes_only
 
 
 class FlopMeter:
@@ -63,6 +64,7 @@ class FlopMeter:
     def _hook(self, layer: Layer) -> Callable[[nn.Module, Any, Tensor], None]:
         name, outputs = layer.name, layer.outputs
 
+        @reads_shapes_only
         def count(_: nn.Module, __: Any, out: Tensor) -> None:
             self._last[name] = out.requires_grad
             self._count(name, out.numel() // outputs, out.requires_grad)

@@ -12,6 +12,7 @@ from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from spfde_exp.engine.affine import normalise_row
 from spfde_exp.engine.kernels import (
     AT_ONCE,
     BLOCK,
@@ -105,11 +106,12 @@ def count_chunks(rows, length):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def both_items(  # type: ignore[no-untyped-def]
-    out, values, offsets, bounds, sums, g, x, shape, steps, ahead, begin, end
+    out, values, offsets, bounds, sums, g, x, before, shape, steps, ahead, begin, end
 ):
     """`both_gradients` for some items: blocks of channels in a chunk of rows each, chunk after chunk.
 
-    `sums` are [chunks, non-zeros], or [1, non-zeros] for all chunks together.
+    `sums` are [chunks, non-zeros], or [1, non-zeros] for all chunks together. With `before`, [4, channels] and not
+    [4, 0], the input is what `spfde_exp.engine.affine.normalise_row` makes of x.
     """
     channels, rows, length = shape
     blocks, lanes = -(-channels // BLOCK), BYTES // x.itemsize
@@ -117,14 +119,14 @@ def both_items(  # type: ignore[no-untyped-def]
     most = 0
     for first in range(0, channels, BLOCK):
         most = max(most, bounds[-1, min(channels, first + BLOCK) - 1] - bounds[0, first])
-    products = np.empty(most * lanes, x.dtype)
+    products, part = np.empty(most * lanes, x.dtype), np.empty(PART * lanes, x.dtype)
     for item in range(begin, end):
         chunk, block = item // blocks, item % blocks
         those = block * BLOCK, min(channels, (block + 1) * BLOCK)
         k, stop = bounds[0, those[0]], bounds[-1, those[1] - 1]
         products[: (stop - k) * lanes] = 0
         for line in range(chunk * at_once, min(rows, (chunk + 1) * at_once)):
-            _both_row(out, values, offsets, bounds, products, g, x, shape, steps, ahead, line, those)
+            _both_row(out, values, offsets, bounds, products, part, g, x, before, shape, steps, ahead, line, those)
         into = sums[chunk % len(sums)]
         for j in range(k, stop):
             _add_total(into, j, products, (j - k) * lanes)
@@ -132,14 +134,16 @@ def both_items(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _both_row(  # type: ignore[no-untyped-def]
-    out, values, offsets, bounds, products, g, x, shape, steps, ahead, line, those
+    out, values, offsets, bounds, products, made, g, x, before, shape, steps, ahead, line, those
 ):
-    """One row of a block of channels, part by part."""
+    """One row of a block of channels, part by part; `made` has room for one of the input."""
     channels, rows, length = shape
     x_origin, x_plane, x_row, g_row = steps
     lanes = BYTES // x.itemsize
     most = _LARGEST * lanes
-    t, before = line * g_row, bounds[0, those[0]]
+    t, earlier = line * g_row, bounds[0, those[0]]
+    pending = before.shape[1] > 0
+    factors = made if pending else x
     for left in range(0, length, PART * lanes):
         right = min(length, left + PART * lanes)
         fetched = those[0] * ahead[0] // channels
@@ -153,35 +157,38 @@ def _both_row(  # type: ignore[no-untyped-def]
                         fetch(out, o + SOON * rows * length + at)
                         fetch(x, i + SOON * x_plane + at)
                     fetched = fetch_next(g, ahead, t, left, right, channel, channels, fetched)
-                p, at = (k - before) * lanes, left
+                if pending:
+                    normalise_row(made, 0, x, i + left, right - left, before, channel)
+                    i = -left
+                p, at = (k - earlier) * lanes, left
                 while right - at >= most:
-                    _both_most(out, g, offsets, values, products, x, k, stop, o + at, t + at, i + at, p, more)
+                    _both_most(out, g, offsets, values, products, factors, k, stop, o + at, t + at, i + at, p, more)
                     at += most
                 if right - at >= 4 * lanes:
-                    _both_4(out, g, offsets, values, products, x, k, stop, o + at, t + at, i + at, p, more)
+                    _both_4(out, g, offsets, values, products, factors, k, stop, o + at, t + at, i + at, p, more)
                     at += 4 * lanes
                 if right - at >= 2 * lanes:
-                    _both_2(out, g, offsets, values, products, x, k, stop, o + at, t + at, i + at, p, more)
+                    _both_2(out, g, offsets, values, products, factors, k, stop, o + at, t + at, i + at, p, more)
                     at += 2 * lanes
                 if right - at >= lanes:
-                    _both_1(out, g, offsets, values, products, x, k, stop, o + at, t + at, i + at, p, more)
+                    _both_1(out, g, offsets, values, products, factors, k, stop, o + at, t + at, i + at, p, more)
                     at += lanes
                 for c in range(at, right):
                     total = out[o + c] if more else out.dtype.type(0)
                     for j in range(k, stop):
                         part = g[offsets[j] + t + c]
                         total += values[j] * part
-                        products[p + (j - k) * lanes] += part * x[i + c]
+                        products[p + (j - k) * lanes] += part * factors[i + c]
                     out[o + c] = total
 
 
 @njit(nogil=True, cache=True, parallel=True)
 def _both_threads(  # type: ignore[no-untyped-def]
-    out, values, offsets, bounds, sums, g, x, shape, steps, ahead, items, threads
+    out, values, offsets, bounds, sums, g, x, before, shape, steps, ahead, items, threads
 ):
     for i in prange(threads):
         begin, end = items * i // threads, items * (i + 1) // threads
-        both_items(out, values, offsets, bounds, sums, g, x, shape, steps, ahead, begin, end)
+        both_items(out, values, offsets, bounds, sums, g, x, before, shape, steps, ahead, begin, end)
 
 
 def both_gradients(
@@ -214,15 +221,16 @@ def both_gradients(
         [non-zeros], in the order of `values`.
     """
     channels, rows, length = shape
+    before = np.empty((4, 0), x.dtype)
     chunks = int(count_chunks(rows, length))
     items = chunks * -(-channels // BLOCK)
     if threads == 1 or items == 1:
         sums = np.zeros((1, len(values)))
-        both_items(out, values, offsets, bounds, sums, g, x, shape, steps, ahead, 0, items)
+        both_items(out, values, offsets, bounds, sums, g, x, before, shape, steps, ahead, 0, items)
         return sums[0]
     sums = np.zeros((chunks, len(values)))
     set_threads(threads)
-    _both_threads(out, values, offsets, bounds, sums, g, x, shape, steps, ahead, items, min(threads, items))
+    _both_threads(out, values, offsets, bounds, sums, g, x, before, shape, steps, ahead, items, min(threads, items))
     total = sums[0]
     for part in sums[1:]:
         total += part

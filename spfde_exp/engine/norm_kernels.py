@@ -12,7 +12,9 @@ from numba import njit, prange
 from spfde_exp.engine.kernels import set_threads
 from spfde_exp.engine.sums import product_sum, row_sum, square_sum
 
-__all__ = ["backward", "forward"]
+__all__ = [
+    "backward", "backward_channels", "clear", "forward", "forward_channels", "merged", "row_moments",
+]  # fmt: skip
 
 
 # Rows are slices, whose indices LLVM sees to be within them: only then it makes vectors of these loops.
@@ -68,7 +70,7 @@ def _row(x, at, channel, line, length):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _clear(x):  # type: ignore[no-untyped-def]
+def clear(x):  # type: ignore[no-untyped-def]
     zero = x.dtype.type(0)
     for i in range(len(x)):
         x[i] = zero
@@ -80,10 +82,10 @@ def _clear_border(x, at, channel, rows, length):  # type: ignore[no-untyped-def]
     origin, plane, row = at
     start = channel * plane
     if origin > 0:
-        _clear(x[start : start + origin])
+        clear(x[start : start + origin])
         for h in range(rows - 1):
-            _clear(x[start + origin + h * row + length : start + origin + (h + 1) * row])
-        _clear(x[start + origin + (rows - 1) * row + length : start + plane])
+            clear(x[start + origin + h * row + length : start + origin + (h + 1) * row])
+        clear(x[start + origin + (rows - 1) * row + length : start + plane])
 
 
 @njit(nogil=True, cache=True, forceinline=True)

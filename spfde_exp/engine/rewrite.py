@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from spfde_exp.engine.layers import SparseConv, SparseNorm, SparseUnit, can_normalise, can_unite
+from spfde_exp.engine.layers import SparseChain, SparseConv, SparseNorm, SparseUnit, can_normalise, can_unite
 from spfde_exp.engine.structures import Structures
 from spfde_exp.models.part import NET
 
@@ -57,6 +57,7 @@ def rewritten(module: fx.GraphModule, sparse: Collection[str], structures: Struc
     for node in list(graph.nodes):
         if isinstance(unit := _engines(node, modules), SparseUnit):
             _give_each(graph, node, unit, modules)
+    _join(module, modules)
     graph.lint()
     module.recompile()
     module.delete_all_unused_submodules()
@@ -117,6 +118,33 @@ def _give_each(graph: fx.Graph, node: fx.Node, unit: SparseUnit, modules: dict[s
     for index, reader in enumerate(readers):
         with graph.inserting_before(reader):
             reader.replace_input_with(node, graph.call_function(operator.getitem, (node, index)))
+
+
+def _join(module: fx.GraphModule, modules: dict[str, Any]) -> None:
+    """Put a `SparseChain` in place of each row of units of which every one but the last is read by the next alone."""
+    joined = set[fx.Node]()
+    for index, last in enumerate(reversed(list(module.graph.nodes))):
+        if last in joined or not isinstance(_engines(last, modules), SparseUnit):
+            continue
+        nodes = [last]
+        while (source := _read_alone(nodes[0], modules)) is not None:
+            nodes.insert(0, source)
+        if len(nodes) == 1:
+            continue
+        joined.update(nodes)
+        name = f"engine_chain{index}"
+        module.add_submodule(name, SparseChain([modules[str(node.target)] for node in nodes]))
+        last.target, last.args = name, (nodes[0].args[0], *last.args[1:])
+        for node in reversed(nodes[:-1]):
+            module.graph.erase_node(node)
+
+
+def _read_alone(node: fx.Node, modules: dict[str, Any]) -> fx.Node | None:
+    """The unit, without a residual, whose result the unit `node` convolves, and nothing else reads."""
+    source = node.args[0]
+    if not isinstance(source, fx.Node) or not isinstance(_engines(source, modules), SparseUnit):
+        return None
+    return source if list(source.users) == [node] and len(source.args) == 1 and source not in node.args[1:] else None
 
 
 def _engines(node: fx.Node, modules: dict[str, Any]) -> SparseConv | SparseNorm | SparseUnit | None:

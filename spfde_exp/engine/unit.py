@@ -1,4 +1,8 @@
-"""A convolution with the batch norm, residual addition and ReLU that follow it, as one step of autograd."""
+"""A convolution with the batch norm, residual addition and ReLU that follow it, as one step of autograd.
+
+Between two of them, what the batch norm makes need not be kept: whoever reads it makes it again from the result of the
+convolution, row by row.
+"""
 
 from typing import Any, NamedTuple
 
@@ -8,13 +12,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from spfde_exp.engine.conv import Source, checked, gradient_rows
-from spfde_exp.engine.kernels import Ints
+from spfde_exp.engine.kernels import Floats, Ints
 from spfde_exp.engine.layout import border_of, empty, to_layout
 from spfde_exp.engine.norm import check_count
 from spfde_exp.engine.structure import Rows, Structure
 from spfde_exp.engine.unit_kernels import backward, forward
 
-__all__ = ["Norm", "conv_norm"]
+__all__ = ["Norm", "conv_norm", "conv_pending"]
 
 
 class Norm(NamedTuple):
@@ -40,6 +44,7 @@ def conv_norm(
     relu: bool = False,
     border: int = 1,
     readers: int = 1,
+    before: Floats | None = None,
 ) -> tuple[Tensor, ...]:
     """`batch_norm(sparse_conv2d(x, weight, structure), ...)` of stride 1, with all gradients.
 
@@ -50,21 +55,70 @@ def conv_norm(
     Args:
         readers: 1, or 2 for the result twice, in the same memory, which neither reader may write to: so their gradients
             are added on the way back without a pass of its own.
+        before: what is yet to be done to `x`, if `conv_pending` made it.
 
     Raises:
         ValueError: what they refuse, or tensors of other shapes or types, as the kernels are given addresses only.
     """
+    weight = _checked(x, weight, structure, norm, training)
+    shape = x.shape[0], structure.shape[0], *x.shape[2:]
+    if residual is not None and (residual.shape != shape or residual.dtype != x.dtype):
+        raise ValueError(f"the residual {tuple(residual.shape)} is not {shape} of {x.dtype}")
+    settings = _Settings(training, relu, border, readers, before, None)
+    results: tuple[Tensor, ...] = _Unit.apply(x, weight, norm.weight, norm.bias, residual, structure, norm, settings)
+    return results
+
+
+def conv_pending(
+    x: Tensor,
+    weight: Tensor,
+    structure: Structure,
+    norm: Norm,
+    *,
+    training: bool,
+    relu: bool = False,
+    before: Floats | None = None,
+) -> tuple[Tensor, Floats]:
+    """`conv_norm` but for its result, which only one other reads and makes as it goes: less to write, keep and read.
+
+    Returns:
+        The result of the convolution, whose gradient is that of the result of the batch norm and ReLU; and what that
+        other is to be given as `before`, [4, channels].
+
+    Raises:
+        ValueError: as `conv_norm`.
+    """
+    weight = _checked(x, weight, structure, norm, training)
+    after = np.empty((4, structure.shape[0]), np.float32 if x.dtype == torch.float32 else np.float64)
+    settings = _Settings(training, relu, 0, 1, before, after)
+    (z,) = _Unit.apply(x, weight, norm.weight, norm.bias, None, structure, norm, settings)
+    return z, after
+
+
+def _checked(x: Tensor, weight: Tensor, structure: Structure, norm: Norm, training: bool) -> Tensor:
+    """`weight`, without holes in its memory.
+
+    Raises:
+        ValueError: as `conv_norm`.
+    """
     weight = checked(x, weight, structure, 1)
     check_count(x, training)
-    n, channels, h, w = x.shape[0], structure.shape[0], *x.shape[2:]
+    channels = structure.shape[0]
     for tensor in norm[:4]:
         if tensor.shape != (channels,) or tensor.dtype != x.dtype or not tensor.is_contiguous():
             raise ValueError(f"batch norm is to be of {channels} contiguous {x.dtype}, as the convolution")
-    if residual is not None and (residual.shape != (n, channels, h, w) or residual.dtype != x.dtype):
-        raise ValueError(f"the residual {tuple(residual.shape)} is not {(n, channels, h, w)} of {x.dtype}")
-    settings = training, relu, border, readers
-    results: tuple[Tensor, ...] = _Unit.apply(x, weight, norm.weight, norm.bias, residual, structure, norm, settings)
-    return results
+    return weight
+
+
+class _Settings(NamedTuple):
+    """How `_Unit` computes; `before` and `after`, [4, channels], are what is to be done to its input and its result."""
+
+    training: bool
+    relu: bool
+    border: int
+    readers: int
+    before: Floats | None
+    after: Floats | None
 
 
 class _Geometry(NamedTuple):
@@ -86,7 +140,8 @@ class _Plan(NamedTuple):
     """What the kernels are told in every step: made once per mask, shape and borders."""
 
     places: Ints
-    rows: Rows
+    offsets: Ints  # [1, non-zeros], or of a ring of rows, [kernel, non-zeros]
+    bounds: Ints
     ahead: tuple[int, int, int]
     numbers: tuple[int, ...]  # of the forward pass
     out: _Geometry
@@ -99,9 +154,10 @@ class _Plan(NamedTuple):
 
 
 def _plan(
-    structure: Structure, strides: tuple[int, ...], shape: torch.Size, x_border: int, residual_border: int, border: int
-) -> _Plan:
-    key = "unit", strides, shape, x_border, residual_border, border
+    structure: Structure, strides: tuple[int, ...], shape: torch.Size, x_border: int, residual_border: int, border: int,
+    pending: bool,
+) -> _Plan:  # fmt: skip
+    key = "unit", strides, shape, x_border, residual_border, border, pending
     found: _Plan | None = structure.plans.get(key)
     if found is not None:
         return found
@@ -115,12 +171,14 @@ def _plan(
     entries, back_rows = gradient_rows(structure, back, 1, (0, 0))
     numbers = (
         outputs, h, w * n, x.row, structure.shape.numel(), x.size, out.size, residual.size,
-        *out[1:], *residual[1:],
+        *out[1:], *residual[1:], inputs, padding * n, kernel,
     )  # fmt: skip
+    rows = _ring_rows(structure, n, w) if pending else source.rows(structure)
     plan = _Plan(
         structure.places(strides),
-        source.rows(structure),
-        source.ahead(inputs, kernel),
+        np.atleast_2d(rows.offsets),
+        rows.bounds,
+        (0, 0, 0) if pending else source.ahead(inputs, kernel),
         numbers,
         out,
         residual,
@@ -134,6 +192,23 @@ def _plan(
     return plan
 
 
+def _ring_rows(structure: Structure, n: int, width: int) -> Rows:
+    """What is read of a ring of as many lines of the input as the kernel has, [lines, channels, width + 2 padding, N].
+
+    Offsets are [kernel, non-zeros]: for the first line of the output, the second and so on, and again from the first.
+    """
+    kernel = structure.shape[2]
+    row = (width + 2 * (kernel // 2)) * n
+    ring = Source(row, row, n, 0, 1)
+
+    def make() -> Ints:
+        entries = structure.entries
+        lines = (np.arange(kernel)[:, None] + entries.row - kernel // 2) % kernel
+        return (lines * structure.inputs + entries.channel) * row + entries.column * n
+
+    return structure.rows(("ring", ring), structure.entries, make, ring.planes_at_once(structure))
+
+
 class _Unit(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -145,29 +220,31 @@ class _Unit(torch.autograd.Function):
         residual: Tensor | None,
         structure: Structure,
         norm: Norm,
-        settings: tuple[bool, bool, int, int],
+        settings: _Settings,
     ) -> tuple[Tensor, ...]:
-        training, relu, border, readers = settings
-        x = to_layout(x, structure.shape[2] // 2)
+        training, relu, border, readers, before, after = settings
+        x = to_layout(x, structure.shape[2] // 2 if before is None else 0)
         x_border = border_of(x) or 0
         residual_border = 0
         if residual is not None:
             residual = to_layout(residual)
             residual_border = border_of(residual) or 0
         n, _, h, w = x.shape
-        plan = _plan(structure, weight.stride(), x.shape, x_border, residual_border, border)
+        plan = _plan(structure, weight.stride(), x.shape, x_border, residual_border, border, before is not None)
         channels = structure.shape[0]
-        z = x.new_empty(channels * h * w * n)
-        y = empty(n, channels, h, w, border=border, dtype=x.dtype, clear=False)
+        z = empty(n, channels, h, w, dtype=x.dtype)
+        y = None if after is not None else empty(n, channels, h, w, border=border, dtype=x.dtype, clear=False)
         size = x.itemsize
         added = 0 if residual is None else residual.data_ptr() - size * plan.residual.origin
         values = np.empty(structure.count, np.float32 if size == 4 else np.float64)
-        moments = np.empty((2, channels))
+        moments, nothing = np.empty((2, channels)), np.empty((4, 0), values.dtype)
+        before = nothing if before is None else before
         forward(
-            values, plan.places, plan.rows.offsets, plan.rows.bounds, plan.ahead, plan.numbers,
+            values, plan.places, plan.offsets, plan.bounds, plan.ahead, before, nothing if after is None else after,
+            plan.numbers,
             (
                 x.data_ptr() - size * plan.x.origin, weight.data_ptr(), z.data_ptr(),
-                y.data_ptr() - size * plan.out.origin, added, scale.data_ptr(), bias.data_ptr(),
+                0 if y is None else y.data_ptr() - size * plan.out.origin, added, scale.data_ptr(), bias.data_ptr(),
                 norm.running_mean.data_ptr(), norm.running_var.data_ptr(),
                 norm.batches.data_ptr() if norm.batches is not None and training else 0,
             ),
@@ -175,8 +252,10 @@ class _Unit(torch.autograd.Function):
         )  # fmt: skip
         # Where ReLU is open is told from z, unless a residual was added behind it.
         ctx.save_for_backward(x, z, y if relu and residual is not None else None, weight, scale, bias)
-        ctx.kept = structure, plan, values, moments, norm.eps, training, relu
+        ctx.kept = structure, plan, values, before, moments, norm.eps, training, relu
         ctx.set_materialize_grads(False)
+        if y is None:
+            return (z,)
         if readers == 1:
             return (y,)
         # No view, to autograd: two results that happen to lie in the same place.
@@ -186,7 +265,7 @@ class _Unit(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         x, z, y, weight, scale, bias = ctx.saved_tensors
-        structure, plan, values, moments, eps, training, relu = ctx.kept
+        structure, plan, values, before, moments, eps, training, relu = ctx.kept
         needs = ctx.needs_input_grad
         given = [to_layout(grad) for grad in grads if grad is not None]
         if not given:
@@ -198,7 +277,8 @@ class _Unit(torch.autograd.Function):
         size = grad.itemsize
         z_grad = grad.new_empty(plan.z_grad.size)
         x_grad = residual_grad = weight_grad = None
-        if needs[0]:
+        # What `before` makes of x is at hand only where its gradient is computed.
+        if needs[0] or (needs[1] and before.size):
             x_grad = empty(n, structure.inputs, h, w, dtype=grad.dtype)
         if needs[4]:
             residual_grad = empty(n, channels, h, w, dtype=grad.dtype)
@@ -207,8 +287,8 @@ class _Unit(torch.autograd.Function):
         norm_grads = grad.new_empty(2, channels)
         groups = structure.groups
         backward(
-            values, plan.places, plan.position, plan.back_rows.offsets, plan.back_rows.bounds, plan.back_ahead,
-            plan.rows.offsets, groups.first, groups.size, groups.channel,
+            values, plan.places, plan.position, plan.back_rows.offsets, plan.back_rows.bounds, plan.back_ahead, before,
+            plan.offsets[0], groups.first, groups.size, groups.channel,
             (
                 channels, h, w * n, plan.x.row, weight.numel(), plan.x.size, plan.out.size, g.size, o.size,
                 plan.z_grad.size, structure.inputs, *g[1:], *o[1:], *plan.out[1:], *plan.z_grad[1:],
@@ -228,4 +308,4 @@ class _Unit(torch.autograd.Function):
             norm_grads.numpy(), moments[0], moments[1], eps, training, relu,
             threads=torch.get_num_threads(),
         )  # fmt: skip
-        return x_grad, weight_grad, norm_grads[0], norm_grads[1], residual_grad, None, None, None
+        return x_grad if needs[0] else None, weight_grad, norm_grads[0], norm_grads[1], residual_grad, None, None, None

@@ -10,25 +10,52 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from spfde_exp.engine import gradients, kernels, norm_kernels
+from spfde_exp.engine import affine, gradients, kernels, norm_kernels
 from spfde_exp.engine.memory import flat
+from spfde_exp.engine.vectors import BYTES
 
 __all__ = ["backward", "forward"]
 
 
 # The compiled functions take flat arrays and plain numbers; mypy cannot look into them.
 @njit(nogil=True, cache=True)
-def _convolve(values, offsets, bounds, ahead, moments, numbers, addresses, training, begin, end):  # type: ignore[no-untyped-def]
+def _fill_line(ring, x, before, shape, border, kernel, line):  # type: ignore[no-untyped-def]
+    """Normalise a line of all channels of `x` into its place in the ring; zeros above and below the image."""
+    inputs, rows, length = shape
+    row = length + 2 * border
+    start = (line + kernel) % kernel * inputs * row + border
+    for c in range(inputs):
+        if 0 <= line < rows:
+            at = (c * rows + line) * length
+            for soon in range(at, at + length, BYTES // x.itemsize):
+                kernels.fetch(x, soon + kernels.SOON * rows * length)
+            affine.normalise_row(ring, start + c * row, x, at, length, before, c)
+        else:
+            norm_kernels.clear(ring[start + c * row : start + c * row + length])
+
+
+@njit(nogil=True, cache=True)
+def _convolve(  # type: ignore[no-untyped-def]
+    values, offsets, bounds, ahead, before, moments, numbers, addresses, training, begin, end
+):
     """Some items of z, and in training the moments [2, rows, channels] of their rows, which are in a near cache."""
     channels, rows, length, x_row, _, x_size = numbers[:6]
     x, z = flat(addresses[0], x_size, values), flat(addresses[2], channels * rows * length, values)
-    shape, steps = (channels, rows, length), (0, rows * length, length, x_row)
     blocks = kernels.count_items(channels, 1)
+    inputs, border, kernel = numbers[14:17]
+    pending = before.shape[1] > 0
+    shape, steps = (channels, rows, length), (0, rows * length, length, 0 if pending else x_row)
+    ring = np.zeros(kernel * inputs * (length + 2 * border) if pending else 0, values.dtype)
+    read = ring if pending else x
     item = begin
+    filled = item // blocks - kernel // 2
     while item < end:
         line = item // blocks
         last = min(end, (line + 1) * blocks)
-        kernels.gather_items(z, x, offsets, values, bounds, shape, steps, ahead, item, last)
+        while pending and filled <= line + kernel // 2:
+            _fill_line(ring, x, before, (inputs, rows, length), border, kernel, filled)
+            filled += 1
+        kernels.gather_items(z, read, offsets[line % len(offsets)], values, bounds, shape, steps, ahead, item, last)
         if training:
             first_channel = item % blocks * kernels.BLOCK
             for c in range(first_channel, min(channels, first_channel + (last - item) * kernels.BLOCK)):
@@ -39,9 +66,9 @@ def _convolve(values, offsets, bounds, ahead, moments, numbers, addresses, train
 
 @njit(nogil=True, cache=True)
 def _normalise(  # type: ignore[no-untyped-def]
-    like, moments, mean, variance, numbers, addresses, eps, momentum, training, relu, begin, end
+    like, moments, mean, variance, after, numbers, addresses, eps, momentum, training, relu, begin, end
 ):
-    """The result for some channels, their `mean` and `variance`, and in training their running statistics."""
+    """The result for some channels, or `after`; their `mean` and `variance`; in training, their running statistics."""
     channels, rows, length, _, _, _, out_size, residual_size = numbers[:8]
     out_at, residual_at = (numbers[8], numbers[9], numbers[10]), (numbers[11], numbers[12], numbers[13])
     running_mean, running_variance = flat(addresses[7], channels, like), flat(addresses[8], channels, like)
@@ -52,13 +79,16 @@ def _normalise(  # type: ignore[no-untyped-def]
                 mean[c], variance[c] = norm_kernels.merged(mean[c], variance[c], moments[0, h, c], moments[1, h, c], h)
         else:
             mean[c], variance[c] = running_mean[c], running_variance[c]
-    norm_kernels.forward_channels(
-        flat(addresses[3], out_size, like), out_at,
-        flat(addresses[2], channels * rows * length, like), (0, rows * length, length),
-        flat(addresses[4], residual_size, like), residual_at, (rows, length),
-        flat(addresses[5], channels, like), flat(addresses[6], channels, like),
-        mean, variance, eps, (False, addresses[4] != 0, relu), begin, end,
-    )  # fmt: skip
+    weight, bias = flat(addresses[5], channels, like), flat(addresses[6], channels, like)
+    if addresses[3] == 0:
+        affine.keep_affine(after, mean, variance, weight, bias, eps, relu, begin, end)
+    else:
+        norm_kernels.forward_channels(
+            flat(addresses[3], out_size, like), out_at,
+            flat(addresses[2], channels * rows * length, like), (0, rows * length, length),
+            flat(addresses[4], residual_size, like), residual_at, (rows, length),
+            weight, bias, mean, variance, eps, (False, addresses[4] != 0, relu), begin, end,
+        )  # fmt: skip
     if training:
         count, kind = rows * length, like.dtype.type
         for c in range(begin, end):
@@ -79,30 +109,34 @@ def _fill(values, places, numbers, addresses):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _forward(  # type: ignore[no-untyped-def]
-    values, places, offsets, bounds, ahead, numbers, addresses, mean, variance, eps, momentum, training, relu
-):
+    values, places, offsets, bounds, ahead, before, after, numbers, addresses, mean, variance, eps, momentum,
+    training, relu,
+):  # fmt: skip
     _fill(values, places, numbers, addresses)
     channels, rows = numbers[:2]
     moments = np.empty((2, rows, channels))
     items = kernels.count_items(channels, rows)
-    _convolve(values, offsets, bounds, ahead, moments, numbers, addresses, training, 0, items)
-    _normalise(values, moments, mean, variance, numbers, addresses, eps, momentum, training, relu, 0, channels)
+    _convolve(values, offsets, bounds, ahead, before, moments, numbers, addresses, training, 0, items)
+    _normalise(values, moments, mean, variance, after, numbers, addresses, eps, momentum, training, relu, 0, channels)
 
 
 @njit(nogil=True, cache=True, parallel=True)
 def _forward_threads(  # type: ignore[no-untyped-def]
-    values, places, offsets, bounds, ahead, numbers, addresses, mean, variance, eps, momentum, training, relu, threads
-):
+    values, places, offsets, bounds, ahead, before, after, numbers, addresses, mean, variance, eps, momentum,
+    training, relu, threads,
+):  # fmt: skip
     _fill(values, places, numbers, addresses)
     channels, rows = numbers[:2]
     moments = np.empty((2, rows, channels))
     items = kernels.count_items(channels, rows)
     for i in prange(threads):
         begin, end = items * i // threads, items * (i + 1) // threads
-        _convolve(values, offsets, bounds, ahead, moments, numbers, addresses, training, begin, end)
+        _convolve(values, offsets, bounds, ahead, before, moments, numbers, addresses, training, begin, end)
     for i in prange(threads):
         begin, end = channels * i // threads, channels * (i + 1) // threads
-        _normalise(values, moments, mean, variance, numbers, addresses, eps, momentum, training, relu, begin, end)
+        _normalise(
+            values, moments, mean, variance, after, numbers, addresses, eps, momentum, training, relu, begin, end
+        )
 
 
 @njit(nogil=True, cache=True)
@@ -138,7 +172,8 @@ def _scatter(sums, places, numbers, addresses, like):  # type: ignore[no-untyped
 
 @njit(nogil=True, cache=True)
 def _backward(  # type: ignore[no-untyped-def]
-    values, places, position, offsets, bounds, ahead, x_offsets, first, size, channel, numbers, addresses, norm_grads,
+    values, places, position, offsets, bounds, ahead, before, x_offsets, first, size, channel, numbers, addresses,
+    norm_grads,
     mean, variance, eps, training, relu,
 ):  # fmt: skip
     channels, rows, length, x_row, _, x_size, _, _, _, z_size, sources = numbers[:11]
@@ -149,7 +184,7 @@ def _backward(  # type: ignore[no-untyped-def]
     if addresses[6] and addresses[8]:
         steps, chunks = (numbers[23], numbers[24], x_row, numbers[22]), gradients.count_chunks(rows, length)
         gradients.both_items(
-            x_grad, values[position], offsets, bounds, sums, z_grad, x, shape, steps, ahead,
+            x_grad, values[position], offsets, bounds, sums, z_grad, x, before, shape, steps, ahead,
             0, chunks * kernels.count_items(sources, 1),
         )  # fmt: skip
         _scatter(sums, places[position], numbers, addresses, values)
@@ -164,7 +199,8 @@ def _backward(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, parallel=True)
 def _backward_threads(  # type: ignore[no-untyped-def]
-    values, places, position, offsets, bounds, ahead, x_offsets, first, size, channel, numbers, addresses, norm_grads,
+    values, places, position, offsets, bounds, ahead, before, x_offsets, first, size, channel, numbers, addresses,
+    norm_grads,
     mean, variance, eps, training, relu, threads,
 ):  # fmt: skip
     channels, rows, length, x_row, _, x_size, _, _, _, z_size, sources = numbers[:11]
@@ -179,7 +215,9 @@ def _backward_threads(  # type: ignore[no-untyped-def]
         items, sums = chunks * kernels.count_items(sources, 1), np.zeros((chunks, len(values)))
         for i in prange(threads):
             begin, end = items * i // threads, items * (i + 1) // threads
-            gradients.both_items(x_grad, transposed, offsets, bounds, sums, z_grad, x, shape, steps, ahead, begin, end)
+            gradients.both_items(
+                x_grad, transposed, offsets, bounds, sums, z_grad, x, before, shape, steps, ahead, begin, end
+            )
         _scatter(sums, places[position], numbers, addresses, values)
     elif addresses[6]:
         items, steps = kernels.count_items(sources, rows), (0, rows * length, length, numbers[22])

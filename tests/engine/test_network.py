@@ -1,6 +1,8 @@
 """Whole networks by the sparse engine: what the model itself computes, in float64, with its own hooks and modes."""
 
 import copy
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 
 from spfde_exp.engine.layers import SparseConv
 from spfde_exp.engine.network import SMALL_FILTER, SparseNetwork, sparse_layers
+from spfde_exp.hooked import reads_shapes_only
 from spfde_exp.models import BlockModel, build
 from spfde_exp.models.custom import build_custom
 from spfde_exp.sparse.layers import prunable_weights
@@ -174,6 +177,68 @@ def test_convolutions_are_hooked_as_ever() -> None:
     assert sorted(seen) == sorted(plain)  # a convolution may wait for its residual
     assert len(seen) == len(kept)
     assert not any("forward" in module.__dict__ for module in model.modules())
+
+
+def test_hooks_that_read_numbers_find_them() -> None:
+    """What batch norm makes between two convolutions is there for them, and to nobody else; the bits are the same."""
+    model, kept = network_of("resnet14", 0.5)
+    name = next(name for name in kept if name.endswith("conv2"))
+    x, y = images(8)
+    seen: dict[str, Tensor] = {}
+
+    def look(_: nn.Module, inputs: tuple[Tensor], __: Tensor) -> None:
+        seen["input"] = inputs[0].detach().clone()
+
+    def step(net: BlockModel, logits: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        loss = F.cross_entropy(logits(x), y)
+        return [loss, *torch.autograd.grad(loss, list(net.parameters()))]
+
+    plain = copy.deepcopy(model).train()
+    plain.get_submodule(name).register_forward_hook(look)
+    plain(x)
+    truth = seen.pop("input")
+    results = []
+    for hook in (None, reads_shapes_only(look), look_too := partial(look)):
+        ours = copy.deepcopy(model).train()
+        if hook is not None:
+            ours.get_submodule(name).register_forward_hook(hook)
+        results.append(step(ours, engine_of(ours, kept)))
+        found = seen.pop("input", None)
+        if hook is look_too:
+            assert found is not None
+            torch.testing.assert_close(found, truth, rtol=1e-8, atol=1e-8)
+    assert all(map(torch.equal, results[0], results[1]))
+    assert all(map(torch.equal, results[0], results[2]))
+
+
+def test_what_the_next_convolution_alone_reads_is_not_kept() -> None:
+    """A block of two convolutions keeps the results of both, and of the second batch norm."""
+    model, kept = network_of("resnet14", 0.5)
+    network = engine_of(model.train(), kept)
+    x, _ = images(8)
+    kept_bytes: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        if tensor.dim() == 4:
+            kept_bytes[tensor.data_ptr()] = tensor.numel() * tensor.itemsize
+        return tensor
+
+    totals = []
+    for hooked in (False, True):
+        if hooked:
+            for name in kept:
+                model.get_submodule(name).register_forward_hook(lambda *_: None)
+        kept_bytes.clear()
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            network(x)
+        totals.append(sum(kept_bytes.values()))
+    spared = sum(
+        len(x) * conv.out_channels * side * side * x.itemsize
+        for name, conv in model.named_modules()
+        if isinstance(conv, nn.Conv2d) and name.endswith("conv1") and conv.stride == (1, 1)
+        for side in [8 >> (int(name.removeprefix("stage")[0]) - 1)]
+    )
+    assert totals[1] - totals[0] == spared > 0
 
 
 def test_the_model_knows_nothing_of_it() -> None:

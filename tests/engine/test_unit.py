@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from spfde_exp.engine.layers import SparseConv, SparseNorm, SparseUnit
+from spfde_exp.engine.layers import SparseChain, SparseConv, SparseNorm, SparseUnit
 from spfde_exp.engine.layout import border_of
 from spfde_exp.engine.structure import Structure
-from spfde_exp.engine.unit import Norm, conv_norm
+from spfde_exp.engine.unit import Norm, conv_norm, conv_pending
 from spfde_exp.train.device import exact
 
 
@@ -144,6 +144,46 @@ def test_two_readers_send_back_the_sum_of_their_gradients(used: tuple[bool, bool
         torch.testing.assert_close(own, theirs, rtol=1e-10, atol=1e-12)
 
 
+@given(
+    n=st.sampled_from([1, 3, 16, 33]), channels=st.tuples(*[st.integers(1, 19)] * 3), h=st.integers(1, 6),
+    w=st.integers(2, 6), kernels=st.tuples(*[st.sampled_from([1, 3, 5])] * 2),
+    density=st.sampled_from([0.0, 0.1, 0.5, 1.0]), training=st.booleans(), relu=st.booleans(),
+    needs=st.sampled_from(["all", "x", "weight"]), threads=st.sampled_from([1, 3]),
+)  # fmt: skip
+def test_what_is_left_to_the_next_changes_no_bit(
+    n: int, channels: tuple[int, int, int], h: int, w: int, kernels: tuple[int, int], density: float, training: bool,
+    relu: bool, needs: str, threads: int,
+) -> None:  # fmt: skip
+    """Two of them, of which the second makes what the first one's batch norm would have, forward and back."""
+    inputs, between, outputs = channels
+    first, second = (
+        Case(n, inputs, between, h, w, kernels[0], density),
+        Case(n, between, outputs, h, w, kernels[1], density),
+    )
+    results = []
+    for pending in (False, True):
+        with exact(threads, "fp32"):
+            one, other = first.leaves(torch.float32, add=False), second.leaves(torch.float32, add=True)
+            one["x"].requires_grad_(needs != "weight")
+            other["weight"].requires_grad_(needs != "x")
+            norms = [Norm(leaves["scale"], leaves["bias"], *case.running(torch.float32))
+                     for leaves, case in ((one, first), (other, second))]  # fmt: skip
+            before = None
+            given_first = one["x"], one["weight"], first.structure, norms[0]
+            if pending:
+                x, before = conv_pending(*given_first, training=training, relu=relu)
+            else:
+                (x,) = conv_norm(*given_first, training=training, relu=relu, border=kernels[1] // 2)
+            (y,) = conv_norm(
+                x, other["weight"], second.structure, norms[1], training=training, residual=other["residual"],
+                relu=True, before=before,
+            )  # fmt: skip
+            wanted = [leaf for leaf in (*one.values(), *list(other.values())[1:]) if leaf.requires_grad]
+            gradients = torch.autograd.grad(y, wanted, drawn(*y.shape, seed=5, dtype=y.dtype))
+            results.append([y, *gradients, *(running for norm in norms for running in norm[2:4])])
+    assert all(map(torch.equal, *results))
+
+
 def test_moments_do_not_cancel() -> None:
     """A channel a thousand times as far from zero as it is wide, in float32."""
     case = Case(16, 1, 1, 9, 5, 1, 1.0)
@@ -182,11 +222,19 @@ def test_what_the_kernels_could_not_read_is_refused() -> None:
             case.ours({**leaves, **wrong}, running, True, True)
 
 
-def test_a_residual_that_is_broadcast_is_added() -> None:
+@pytest.mark.parametrize("units", [1, 2])
+def test_a_residual_that_is_broadcast_is_added(units: int) -> None:
     """By the two steps, as the one has no kernel for it."""
-    conv, norm = nn.Conv2d(3, 5, 3, padding=1, bias=False), nn.BatchNorm2d(5)
-    structure = Structure(torch.ones_like(conv.weight, dtype=torch.bool))
-    unit = SparseUnit(SparseConv(conv, lambda: structure), SparseNorm(norm, True, 1))
-    x, residual = (drawn(*shape, seed=3, dtype=torch.float32) for shape in ((4, 3, 6, 6), (5, 1, 1)))
-    before = copy.deepcopy(norm)
-    torch.testing.assert_close(unit(x, residual), F.relu(before(conv(x)) + residual))
+    convs, norms, chain = [], [], []
+    for _ in range(units):
+        conv, norm = nn.Conv2d(3, 3, 3, padding=1, bias=False), nn.BatchNorm2d(3)
+        structure = Structure(torch.ones_like(conv.weight, dtype=torch.bool))
+        convs.append(conv)
+        norms.append(copy.deepcopy(norm))
+        chain.append(SparseUnit(SparseConv(conv, lambda structure=structure: structure), SparseNorm(norm, True, 1)))
+    x, residual = (drawn(*shape, seed=3, dtype=torch.float32) for shape in ((4, 3, 6, 6), (3, 1, 1)))
+    expected = x
+    for conv, norm in zip(convs, norms, strict=True):
+        added = residual if conv is convs[-1] else 0
+        expected = F.relu(norm(conv(expected)) + added)
+    torch.testing.assert_close(SparseChain(chain)(x, residual), expected)
