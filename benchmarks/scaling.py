@@ -10,7 +10,8 @@ part of the step that no thread shortens, by Amdahl's law from both, and the las
 more cores of the same kind; it knows nothing of memory that they share, nor of pieces of work fewer than cores.
 
 In the second one the process keeps to one core and one thread, and another one takes the same steps on the next core
-in every second turn; in the others it is stopped.
+beside it, or is stopped; or it is stopped and the process has both cores and two threads. `slots` is what two runs of
+one thread each, side by side as the launcher has them, do in the time that both take one after the other with two.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import sys
 from functools import partial
 
 import torch
-from _paired import Turns, at_least, print_table, ratio, take_turns
+from _paired import Turns, at_least, interval, print_table, ratio, take_turns
 from _steps import Batch, Product, batches_of
 from _workload import common_options, images, machine, settings, size, trainer_for
 
@@ -61,7 +62,15 @@ def main() -> None:
         print("\nno second core for a neighbour")
         return
     beside: list[tuple[str, ...]] = [
-        ("sparsity", "engine", "speed of alone [95 %]", "target", "ms of one step, least: alone / beside")
+        (
+            "sparsity",
+            "engine",
+            "speed of alone [95 %]",
+            "target",
+            "slots [95 %]",
+            "target of slots",
+            "ms of one step, least: alone / beside / two threads",
+        )
     ]
     with exact(1, "fp32"):
         beside += [beside_another(engine, s, arguments, cores) for s in sparsities for engine in ENGINES]
@@ -129,11 +138,17 @@ def beside_another(engine: str, sparsity: float, arguments: argparse.Namespace, 
         if not other.stdout.readline():  # signals to one that has ended would go unnoticed
             raise RuntimeError("the neighbour ended before it was ready")
 
-        def turn(signalled: int) -> None:
+        def turn(signalled: int, threads: int) -> None:
             os.kill(other.pid, signalled)
+            os.sched_setaffinity(0, cores[1:2] if threads == 1 else cores[:2])
+            torch.set_num_threads(threads)
             steps()
 
-        variants = {"alone": partial(turn, signal.SIGSTOP), "beside": partial(turn, signal.SIGCONT)}
+        variants = {
+            "alone": partial(turn, signal.SIGSTOP, 1),
+            "beside": partial(turn, signal.SIGCONT, 1),
+            "both cores": partial(turn, signal.SIGSTOP, 2),
+        }
         times = take_turns(variants, arguments.turns, WATCHED)
         if other.poll() is not None:
             raise RuntimeError("the neighbour ended before its time")
@@ -141,9 +156,11 @@ def beside_another(engine: str, sparsity: float, arguments: argparse.Namespace, 
         other.kill()
         other.wait()
         os.sched_setaffinity(0, cores)
+        torch.set_num_threads(1)
     speed = ratio(times.wall, "alone", "beside")
-    target = at_least(speed.median, LEAST_BESIDE)
-    return f"{sparsity:g}", engine, str(speed), target, least(times, arguments.steps)
+    slots = interval([2 * one / two for one, two in zip(times.wall["both cores"], times.wall["beside"], strict=True)])
+    targets = at_least(speed.median, LEAST_BESIDE), at_least(slots.median, 1)
+    return f"{sparsity:g}", engine, str(speed), targets[0], str(slots), targets[1], least(times, arguments.steps)
 
 
 def given(arguments: argparse.Namespace) -> list[str]:

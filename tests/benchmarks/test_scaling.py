@@ -30,6 +30,11 @@ def test_scaling(run_benchmark: Run) -> None:
         assert float(row["efficiency"]) == pytest.approx(median_of(row["times faster [95 %]"]) / 2, abs=0.006)
     assert [row["engine"] for row in beside] == ["dense", "sparse"]
     assert {row["target"].split(":")[0] for row in beside} == {">= 0.98"}
+    assert {row["target of slots"].split(":")[0] for row in beside} == {">= 1"}
+    for row in beside:
+        figures = row["ms of one step, least: alone / beside / two threads"].split(" / ")
+        assert len(figures) == 3
+        assert median_of(row["slots [95 %]"]) > 0
     assert os.sched_getaffinity(0) == cores
 
 
