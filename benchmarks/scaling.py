@@ -10,8 +10,9 @@ part of the step that no thread shortens, by Amdahl's law from both, and the las
 more cores of the same kind; it knows nothing of memory that they share, nor of pieces of work fewer than cores.
 
 In the second one the process keeps to one core and one thread, and another one takes the same steps on the next core
-beside it, or is stopped; or it is stopped and the process has both cores and two threads. `slots` is what two runs of
-one thread each, side by side as the launcher has them, do in the time that both take one after the other with two.
+beside it, or is stopped; or it is stopped and the process has both cores and two threads. `slots` is what two runs as
+fast as this one, side by side with one thread each, do in the time that both take one after the other with two: the
+launcher divides threads among the runs of a machine.
 """
 
 import argparse
@@ -140,7 +141,7 @@ def beside_another(engine: str, sparsity: float, arguments: argparse.Namespace, 
 
         def turn(signalled: int, threads: int) -> None:
             os.kill(other.pid, signalled)
-            os.sched_setaffinity(0, cores[1:2] if threads == 1 else cores[:2])
+            keep_to(cores[1:2] if threads == 1 else cores[:2])
             torch.set_num_threads(threads)
             steps()
 
@@ -155,12 +156,23 @@ def beside_another(engine: str, sparsity: float, arguments: argparse.Namespace, 
     finally:
         other.kill()
         other.wait()
-        os.sched_setaffinity(0, cores)
+        keep_to(cores)
         torch.set_num_threads(1)
     speed = ratio(times.wall, "alone", "beside")
-    slots = interval([2 * one / two for one, two in zip(times.wall["both cores"], times.wall["beside"], strict=True)])
+    slots = interval([in_slots(*turn) for turn in zip(times.wall["beside"], times.wall["both cores"], strict=True)])
     targets = at_least(speed.median, LEAST_BESIDE), at_least(slots.median, 1)
     return f"{sparsity:g}", engine, str(speed), targets[0], str(slots), targets[1], least(times, arguments.steps)
+
+
+def in_slots(beside: float, both_cores: float) -> float:
+    """How many times faster two runs are side by side, in so many seconds each, than one after the other."""
+    return 2 * both_cores / beside
+
+
+def keep_to(cores: list[int]) -> None:
+    """Run all threads of this process on such cores."""
+    for thread in os.listdir("/proc/self/task"):
+        os.sched_setaffinity(int(thread), cores)
 
 
 def given(arguments: argparse.Namespace) -> list[str]:

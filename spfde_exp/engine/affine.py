@@ -10,6 +10,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from spfde_exp.engine.norm_kernels import affine_of
 from spfde_exp.engine.vectors import BYTES, Vectors
 
 __all__ = ["keep_affine", "normalise_row"]
@@ -39,10 +40,9 @@ def _whole_vectors(_: Any, out: Any, to: Any, x: Any, start: Any, whole: Any, af
 @njit(nogil=True, cache=True)
 def keep_affine(affine, mean, variance, weight, bias, eps, relu, begin, end):  # type: ignore[no-untyped-def]
     """What `normalise_row` is told of some channels, in `affine` [4, channels]: mean, scale, bias, lowest value."""
-    kind = affine.dtype.type
     for c in range(begin, end):
-        affine[0, c], affine[1, c] = kind(mean[c]), kind(weight[c] / (variance[c] + eps) ** 0.5)
-        affine[2, c], affine[3, c] = kind(bias[c]), kind(0.0 if relu else -np.inf)
+        affine[0, c], affine[1, c], affine[2, c] = affine_of(affine, mean, variance, weight, bias, eps, c)
+        affine[3, c] = 0.0 if relu else -np.inf
 
 
 @njit(nogil=True, cache=True, forceinline=True)

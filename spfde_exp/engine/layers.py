@@ -1,8 +1,8 @@
 """Modules that stand in a traced network for others of the model, whose parameters and buffers they use."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,10 +11,10 @@ from spfde_exp.engine.conv import sparse_conv2d
 from spfde_exp.engine.kernels import Floats
 from spfde_exp.engine.norm import batch_norm
 from spfde_exp.engine.structure import Structure
-from spfde_exp.engine.unit import Norm, conv_norm, conv_pending
+from spfde_exp.engine.unit import Norm, conv_norm, conv_pending, finished
 from spfde_exp.hooked import reads_numbers
 
-__all__ = ["SparseChain", "SparseConv", "SparseNorm", "SparseUnit", "can_convolve", "can_normalise", "can_unite"]
+__all__ = ["SparseConv", "SparseNorm", "SparseUnit", "can_convolve", "can_normalise", "can_unite"]
 
 
 def can_convolve(module: nn.Module) -> bool:
@@ -93,31 +93,41 @@ class SparseUnit(nn.Module):
         readers: how many modules of the engine read the result, which comes as often as that: 1 or 2.
     """
 
+    _reader: "SparseUnit | None"
+
     def __init__(self, conv: SparseConv, norm: SparseNorm) -> None:
         """Stand for both."""
         super().__init__()
         self.conv, self.norm, self.readers = conv, norm, 1
+        object.__setattr__(self, "_reader", None)  # which is to be no submodule of this one
 
-    def forward(
-        self, x: Tensor, residual: Tensor | None = None, before: Floats | None = None
-    ) -> Tensor | tuple[Tensor, ...]:
-        """The result, as often as it is read; `before` is what a unit that is `pending` left to be done to `x`."""
-        if residual is not None and not self.adds(residual, x):
+    def leave_to(self, reader: "SparseUnit") -> None:
+        """Have `reader`, which alone reads the result, and adds nothing to it, make it from that of the convolution.
+
+        From now on the result is a pair, `x` and `before` of the reader. Where a hook of one of both convolutions reads
+        numbers, `x` is made here.
+        """
+        object.__setattr__(self, "_reader", reader)
+
+    def forward(self, x: Tensor, residual: Tensor | None = None, before: Floats | None = None) -> Any:
+        """The result, as often as it is read; `before` is what the unit that made `x` has left to do, if anything."""
+        if self._reader is None:
+            return self._made(x, residual, before)
+        if any(reads_numbers(unit.conv.conv) for unit in (self, self._reader)):
+            return self._made(x, residual, before), None
+        after: list[Floats] = []
+        return called(self.conv.conv, partial(self._begin, before, after), x), after[0]
+
+    def _made(self, x: Tensor, residual: Tensor | None, before: Floats | None) -> Any:
+        shape = x.shape[0], self.conv.conv.out_channels, *x.shape[2:]
+        if residual is not None and residual.shape != shape:  # broadcast
+            x = x if before is None else finished(x, before)
             results = (self.norm(self.conv(x), residual),) * self.readers
         else:
             made: list[tuple[Tensor, ...]] = []
             y = called(self.conv.conv, partial(self._unit, residual, before, made), x)
             results = made[0] if y is made[0][0] else (y,) * self.readers  # a hook may put another in its place
         return results if self.readers > 1 else results[0]
-
-    def pending(self, x: Tensor, before: Floats | None) -> tuple[Tensor, Floats]:
-        """The result of the convolution, and what is left to be done to it by the unit that alone reads it."""
-        after: list[Floats] = []
-        return called(self.conv.conv, partial(self._begin, before, after), x), after[0]
-
-    def adds(self, residual: Tensor, x: Tensor) -> bool:
-        """Whether `residual` is of the shape that `x` leads to, not broadcast."""
-        return residual.shape == (x.shape[0], self.conv.conv.out_channels, *x.shape[2:])
 
     def _unit(
         self, residual: Tensor | None, before: Floats | None, made: list[tuple[Tensor, ...]], x: Tensor
@@ -138,32 +148,6 @@ class SparseUnit(nn.Module):
         )  # fmt: skip
         made.append(after)
         return z
-
-
-class SparseChain(nn.Module):
-    """Units of which each but the last is read by the next alone: what their batch norms make is not kept.
-
-    Only where no hook of a convolution reads numbers that would not be there.
-    """
-
-    def __init__(self, units: Sequence[SparseUnit]) -> None:
-        """Stand for `units`, of which the last may have a residual."""
-        super().__init__()
-        self.units = nn.ModuleList(units)
-
-    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
-        units = cast(Sequence[SparseUnit], self.units)
-        *leading, last = units
-        before: Floats | None = None
-        apart = residual is not None and not last.adds(residual, x)
-        if apart or any(reads_numbers(unit.conv.conv) for unit in units):
-            for unit in leading:
-                x = unit(x)
-        else:
-            for unit in leading:
-                x, before = unit.pending(x, before)
-        result: Tensor | tuple[Tensor, ...] = last(x, residual, before)
-        return result
 
 
 def called(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

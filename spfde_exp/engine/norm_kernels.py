@@ -13,7 +13,7 @@ from spfde_exp.engine.kernels import set_threads
 from spfde_exp.engine.sums import product_sum, row_sum, square_sum
 
 __all__ = [
-    "backward", "backward_channels", "clear", "forward", "forward_channels", "merged", "row_moments",
+    "affine_of", "backward", "backward_channels", "clear", "forward", "forward_channels", "merged", "row_moments",
 ]  # fmt: skip
 
 
@@ -107,19 +107,25 @@ def merged(mean, variance, middle, spread, line):  # type: ignore[no-untyped-def
 
 
 @njit(nogil=True, cache=True, forceinline=True)
+def affine_of(like, mean, variance, weight, bias, eps, channel):  # type: ignore[no-untyped-def]
+    """Mean, factor and offset of a channel, in the type of `like`."""
+    kind = like.dtype.type
+    return kind(mean[channel]), kind(weight[channel] / (variance[channel] + eps) ** 0.5), kind(bias[channel])
+
+
+@njit(nogil=True, cache=True, forceinline=True)
 def forward_channels(  # type: ignore[no-untyped-def]
     out, out_at, x, x_at, residual, residual_at, shape, weight, bias, mean, variance, eps, flags, begin, end
 ):
     rows, length = shape
     training, add, relu = flags
-    kind = x.dtype.type
     for c in range(begin, end):
         if training:
             mean[c], variance[c] = 0.0, 0.0
             for h in range(rows):
                 moments = row_moments(_row(x, x_at, c, h, length))
                 mean[c], variance[c] = merged(mean[c], variance[c], *moments, h)
-        middle, scale, offset = kind(mean[c]), kind(weight[c] / (variance[c] + eps) ** 0.5), kind(bias[c])
+        middle, scale, offset = affine_of(x, mean, variance, weight, bias, eps, c)
         for h in range(rows):
             to, added = _row(out, out_at, c, h, length), _row(residual, residual_at, c, h, length)
             _write(to, _row(x, x_at, c, h, length), added, middle, scale, offset, add, relu)
@@ -136,7 +142,7 @@ def backward_channels(  # type: ignore[no-untyped-def]
     kind = x.dtype.type
     for c in range(begin, end):
         deviation = (variance[c] + eps) ** 0.5
-        middle, scale, offset = kind(mean[c]), kind(weight[c] / deviation), kind(bias[c])
+        middle, scale, offset = affine_of(x, mean, variance, weight, bias, eps, c)
         total, product = 0.0, 0.0
         for h in range(rows):
             opened = _row(copy, copy_at, c, h, length) if keep else _row(out, out_at, c, h, length)

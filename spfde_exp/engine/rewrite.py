@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from spfde_exp.engine.layers import SparseChain, SparseConv, SparseNorm, SparseUnit, can_normalise, can_unite
+from spfde_exp.engine.layers import SparseConv, SparseNorm, SparseUnit, can_normalise, can_unite
 from spfde_exp.engine.structures import Structures
 from spfde_exp.models.part import NET
 
@@ -34,6 +34,8 @@ def traced(part: nn.Module) -> fx.GraphModule:
 def rewritten(module: fx.GraphModule, sparse: Collection[str], structures: Structures) -> fx.GraphModule:
     """`module` with the convolutions `sparse` by their non-zeros, and what lies between them in one pass each.
 
+    What one convolution alone reads of a batch norm is left to it, and nowhere else.
+
     The parameters, buffers and convolutions are those of `module`: whatever changes them, or hooks a convolution, does
     so here as well. Hooks of batch norms and ReLUs that became one module do not.
 
@@ -57,7 +59,9 @@ def rewritten(module: fx.GraphModule, sparse: Collection[str], structures: Struc
     for node in list(graph.nodes):
         if isinstance(unit := _engines(node, modules), SparseUnit):
             _give_each(graph, node, unit, modules)
-    _join(module, modules)
+    for node in list(graph.nodes):
+        if isinstance(_engines(node, modules), SparseUnit) and (source := _read_alone(node, modules)) is not None:
+            _leave_to(graph, node, source, modules)
     graph.lint()
     module.recompile()
     module.delete_all_unused_submodules()
@@ -120,23 +124,14 @@ def _give_each(graph: fx.Graph, node: fx.Node, unit: SparseUnit, modules: dict[s
             reader.replace_input_with(node, graph.call_function(operator.getitem, (node, index)))
 
 
-def _join(module: fx.GraphModule, modules: dict[str, Any]) -> None:
-    """Put a `SparseChain` in place of each row of units of which every one but the last is read by the next alone."""
-    joined = set[fx.Node]()
-    for index, last in enumerate(reversed(list(module.graph.nodes))):
-        if last in joined or not isinstance(_engines(last, modules), SparseUnit):
-            continue
-        nodes = [last]
-        while (source := _read_alone(nodes[0], modules)) is not None:
-            nodes.insert(0, source)
-        if len(nodes) == 1:
-            continue
-        joined.update(nodes)
-        name = f"engine_chain{index}"
-        module.add_submodule(name, SparseChain([modules[str(node.target)] for node in nodes]))
-        last.target, last.args = name, (nodes[0].args[0], *last.args[1:])
-        for node in reversed(nodes[:-1]):
-            module.graph.erase_node(node)
+def _leave_to(graph: fx.Graph, node: fx.Node, source: fx.Node, modules: dict[str, Any]) -> None:
+    """Have the unit `node` make for itself what the unit `source` would give to it alone."""
+    modules[str(source.target)].leave_to(modules[str(node.target)])
+    with graph.inserting_after(source):
+        before = graph.call_function(operator.getitem, (source, 1))
+        x = graph.call_function(operator.getitem, (source, 0))
+    node.replace_input_with(source, x)
+    node.kwargs = {"before": before}
 
 
 def _read_alone(node: fx.Node, modules: dict[str, Any]) -> fx.Node | None:

@@ -60,7 +60,7 @@ def conv_norm(
     Raises:
         ValueError: what they refuse, or tensors of other shapes or types, as the kernels are given addresses only.
     """
-    weight = _checked(x, weight, structure, norm, training)
+    weight = _checked(x, weight, structure, norm, training, before)
     shape = x.shape[0], structure.shape[0], *x.shape[2:]
     if residual is not None and (residual.shape != shape or residual.dtype != x.dtype):
         raise ValueError(f"the residual {tuple(residual.shape)} is not {shape} of {x.dtype}")
@@ -88,14 +88,35 @@ def conv_pending(
     Raises:
         ValueError: as `conv_norm`.
     """
-    weight = _checked(x, weight, structure, norm, training)
+    weight = _checked(x, weight, structure, norm, training, before)
     after = np.empty((4, structure.shape[0]), np.float32 if x.dtype == torch.float32 else np.float64)
     settings = _Settings(training, relu, 0, 1, before, after)
     (z,) = _Unit.apply(x, weight, norm.weight, norm.bias, None, structure, norm, settings)
     return z, after
 
 
-def _checked(x: Tensor, weight: Tensor, structure: Structure, norm: Norm, training: bool) -> Tensor:
+def finished(x: Tensor, before: Floats) -> Tensor:
+    """What `conv_pending` has left to its reader, done: for whoever has no kernel that does it."""
+    result: Tensor = _Finished.apply(x, before)
+    return result
+
+
+class _Finished(torch.autograd.Function):
+    """The gradient is that of the result, as `conv_pending` has it."""
+
+    @staticmethod
+    def forward(_: Any, x: Tensor, before: Floats) -> Tensor:
+        mean, scale, bias, lowest = torch.from_numpy(before)[..., None, None]
+        return torch.maximum((x - mean) * scale + bias, lowest)
+
+    @staticmethod
+    def backward(_: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad, None
+
+
+def _checked(
+    x: Tensor, weight: Tensor, structure: Structure, norm: Norm, training: bool, before: Floats | None
+) -> Tensor:
     """`weight`, without holes in its memory.
 
     Raises:
@@ -107,6 +128,10 @@ def _checked(x: Tensor, weight: Tensor, structure: Structure, norm: Norm, traini
     for tensor in norm[:4]:
         if tensor.shape != (channels,) or tensor.dtype != x.dtype or not tensor.is_contiguous():
             raise ValueError(f"batch norm is to be of {channels} contiguous {x.dtype}, as the convolution")
+    if before is not None:
+        made = before.shape == (4, structure.inputs) and before.itemsize == x.itemsize and border_of(x) == 0
+        if not (made and before.flags.c_contiguous):
+            raise ValueError("`x` and `before` are not of one `conv_pending`")
     return weight
 
 
@@ -308,4 +333,4 @@ class _Unit(torch.autograd.Function):
             norm_grads.numpy(), moments[0], moments[1], eps, training, relu,
             threads=torch.get_num_threads(),
         )  # fmt: skip
-        return x_grad if needs[0] else None, weight_grad, norm_grads[0], norm_grads[1], residual_grad, None, None, None
+        return x_grad, weight_grad, norm_grads[0], norm_grads[1], residual_grad, None, None, None

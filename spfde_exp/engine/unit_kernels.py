@@ -237,11 +237,15 @@ def forward(*arguments: Any, threads: int) -> None:
     """Fill `values` [non-zeros], `mean` and `variance` [channels], z and out; in training, move the running statistics.
 
     Args:
-        arguments: values; places in the weight where they lie; offsets, bounds and ahead as for
-            `spfde_exp.engine.kernels.gather`; numbers: channels, rows and length of the output, row of x, sizes of
-            weight, x, out and residual, and origin, plane and row of out and of the residual; addresses of x, weight,
-            z, out, residual (or 0), and of scale, bias, running mean and variance of batch norm, and of its counter of
-            batches, int64 (or 0); mean, variance, eps, momentum, training, relu.
+        arguments: values; places in the weight where they lie; offsets in x [1, non-zeros], bounds and ahead as for
+            `spfde_exp.engine.kernels.gather`; before, [4, inputs], what `spfde_exp.engine.affine.normalise_row` is to
+            make of x, which has no border then, while offsets [kernel, non-zeros] are in a ring of lines of the
+            result, for one line of the output after the other; or before [4, 0]; after, [4, channels], filled in
+            place of out, or [4, 0]; numbers: channels, rows and length of the output, row of x, sizes of weight, x, out
+            and residual, origin, plane and row of out and of the residual, channels of x, numbers in the border of a
+            line, and kernel; addresses of x, weight, z, out (or 0), residual (or 0), and of scale, bias, running mean
+            and variance of batch norm, and of its counter of batches, int64 (or 0); mean, variance, eps, momentum,
+            training, relu.
     """
     _run(_forward, _forward_threads, arguments, threads)
 
@@ -251,7 +255,8 @@ def backward(*arguments: Any, threads: int) -> None:
 
     Args:
         arguments: values and places of `forward`; position of the transposed non-zeros in values, offsets and bounds
-            of theirs, and ahead as for `spfde_exp.engine.gradients.both_gradients`; offsets in x and groups as for
+            of theirs, and ahead as for `spfde_exp.engine.gradients.both_gradients`; before as in `forward`, which
+            needs the address of the gradient of x, if it is not [4, 0]; offsets in x and groups as for
             `spfde_exp.engine.kernels.dots`; numbers: channels, rows and length, row of x, sizes of weight, x, out, the
             gradient, another one, and that of z, channels of x, origin, plane and row of the gradient, of the other, of
             out and of the gradient of z, and origin and plane of x; addresses of the gradient, out (or 0, to compute

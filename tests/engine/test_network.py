@@ -301,6 +301,41 @@ def test_a_model_of_one_s_own() -> None:
     compare(model, kept, ours, network, 8, frozen=1)
 
 
+class Braided(nn.Module):
+    """Units whose results others read, too, or that come before a residual; two of them share a batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.convs = nn.ModuleList(nn.Conv2d(8, 8, k, padding=k // 2, bias=False) for k in (3, 3, 1, 3, 5, 3, 3))
+        self.bns = nn.ModuleList(nn.BatchNorm2d(8, momentum=0.5) for _ in range(7))
+        self.classifier = nn.Linear(24, 10)
+
+    def unit(self, i: int, x: Tensor, norm: int | None = None) -> Tensor:
+        return self.bns[i if norm is None else norm](self.convs[i](x))  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x).relu()
+        y = self.unit(0, x).relu()
+        side = self.unit(1, x, norm=0).relu()  # between two units of which the second alone reads the first
+        z = (self.unit(2, y) + side).relu()
+        z = self.unit(3, z)
+        z = (self.unit(4, z) + z).relu()  # its own input
+        w = (self.unit(5, z) + x).relu()  # a residual first
+        w = self.unit(6, w).relu()
+        return self.classifier(F.pad(torch.cat([w, z, y], 1).mean((2, 3)), (0, 0)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("frozen", [0, 1, 2])
+def test_units_that_others_read_too(frozen: int) -> None:
+    torch.manual_seed(0)
+    blocks = [["first"], ["convs.0", "convs.1", "bns.0"]]
+    model = build_custom(Braided, {}, blocks, 10, (3, 8, 8)).double()
+    kept = masks_of(model)
+    ours = copy.deepcopy(model)
+    compare(model.train(), kept, ours.train(), engine_of(ours, kept, frozen), 8, frozen=frozen)
+
+
 def test_what_looks_at_data_cannot_be_traced() -> None:
     class Looks(nn.Module):
         def __init__(self) -> None:

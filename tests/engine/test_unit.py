@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from spfde_exp.engine.layers import SparseChain, SparseConv, SparseNorm, SparseUnit
-from spfde_exp.engine.layout import border_of
+from spfde_exp.engine.layers import SparseConv, SparseNorm, SparseUnit
+from spfde_exp.engine.layout import border_of, to_layout
 from spfde_exp.engine.structure import Structure
 from spfde_exp.engine.unit import Norm, conv_norm, conv_pending
 from spfde_exp.train.device import exact
@@ -148,13 +149,16 @@ def test_two_readers_send_back_the_sum_of_their_gradients(used: tuple[bool, bool
     n=st.sampled_from([1, 3, 16, 33]), channels=st.tuples(*[st.integers(1, 19)] * 3), h=st.integers(1, 6),
     w=st.integers(2, 6), kernels=st.tuples(*[st.sampled_from([1, 3, 5])] * 2),
     density=st.sampled_from([0.0, 0.1, 0.5, 1.0]), training=st.booleans(), relu=st.booleans(),
-    needs=st.sampled_from(["all", "x", "weight"]), threads=st.sampled_from([1, 3]),
+    resting=st.sets(st.sampled_from(["x", "first", "weight"])), threads=st.sampled_from([1, 3]),
 )  # fmt: skip
 def test_what_is_left_to_the_next_changes_no_bit(
     n: int, channels: tuple[int, int, int], h: int, w: int, kernels: tuple[int, int], density: float, training: bool,
-    relu: bool, needs: str, threads: int,
+    relu: bool, resting: set[str], threads: int,
 ) -> None:  # fmt: skip
-    """Two of them, of which the second makes what the first one's batch norm would have, forward and back."""
+    """Two of them, of which the second makes what the first one's batch norm would have, forward and back.
+
+    Without gradients of the input, of what the first one trains, or of the second weight.
+    """
     inputs, between, outputs = channels
     first, second = (
         Case(n, inputs, between, h, w, kernels[0], density),
@@ -164,8 +168,9 @@ def test_what_is_left_to_the_next_changes_no_bit(
     for pending in (False, True):
         with exact(threads, "fp32"):
             one, other = first.leaves(torch.float32, add=False), second.leaves(torch.float32, add=True)
-            one["x"].requires_grad_(needs != "weight")
-            other["weight"].requires_grad_(needs != "x")
+            for name, leaf in one.items():
+                leaf.requires_grad_(("x" if name == "x" else "first") not in resting)
+            other["weight"].requires_grad_("weight" not in resting)
             norms = [Norm(leaves["scale"], leaves["bias"], *case.running(torch.float32))
                      for leaves, case in ((one, first), (other, second))]  # fmt: skip
             before = None
@@ -222,19 +227,44 @@ def test_what_the_kernels_could_not_read_is_refused() -> None:
             case.ours({**leaves, **wrong}, running, True, True)
 
 
-@pytest.mark.parametrize("units", [1, 2])
-def test_a_residual_that_is_broadcast_is_added(units: int) -> None:
-    """By the two steps, as the one has no kernel for it."""
-    convs, norms, chain = [], [], []
-    for _ in range(units):
-        conv, norm = nn.Conv2d(3, 3, 3, padding=1, bias=False), nn.BatchNorm2d(3)
-        structure = Structure(torch.ones_like(conv.weight, dtype=torch.bool))
-        convs.append(conv)
-        norms.append(copy.deepcopy(norm))
-        chain.append(SparseUnit(SparseConv(conv, lambda structure=structure: structure), SparseNorm(norm, True, 1)))
+def test_what_is_left_to_do_is_refused_for_another_input() -> None:
+    """Of other channels, of another type, or of an input with a border."""
+    case = Case(4, 3, 5, 4, 4, 3, 0.3)
+    leaves = case.leaves(torch.float64, add=False)
+    norm = Norm(leaves["scale"], leaves["bias"], *case.running(torch.float64))
+    bordered = to_layout(leaves["x"], 1)
+    plain = to_layout(leaves["x"])
+    for x, before in (
+        (plain, np.ones((4, 5))),
+        (plain, np.ones((4, 3), np.float32)),
+        (plain, np.ones((3, 4)).T[:, ::-1]),
+        (bordered, np.ones((4, 3))),
+        (leaves["x"], np.ones((4, 3))),
+    ):
+        with pytest.raises(ValueError, match="not of one `conv_pending`"):
+            conv_norm(x, leaves["weight"], case.structure, norm, training=True, before=before)
+
+
+@pytest.mark.parametrize("pending", [False, True])
+def test_a_residual_that_is_broadcast_is_added(pending: bool) -> None:
+    """By the two steps, as the one has no kernel for it, whoever makes what the second one reads."""
+    convs = [nn.Conv2d(3, 3, 3, padding=1, bias=False) for _ in range(2)]
+    norms = [nn.BatchNorm2d(3) for _ in range(2)]
+    structure = Structure(torch.ones(3, 3, 3, 3, dtype=torch.bool))
+    first, second = (
+        SparseUnit(SparseConv(conv, lambda: structure), SparseNorm(copy.deepcopy(norm), True, 1))
+        for conv, norm in zip(convs, norms, strict=True)
+    )
     x, residual = (drawn(*shape, seed=3, dtype=torch.float32) for shape in ((4, 3, 6, 6), (3, 1, 1)))
-    expected = x
-    for conv, norm in zip(convs, norms, strict=True):
-        added = residual if conv is convs[-1] else 0
-        expected = F.relu(norm(conv(expected)) + added)
-    torch.testing.assert_close(SparseChain(chain)(x, residual), expected)
+    expected = F.relu(norms[1](convs[1](F.relu(norms[0](convs[0](x))))) + residual)
+    if pending:
+        first.leave_to(second)
+        middle, before = first(x)
+        assert before is not None
+        result = second(middle, residual, before)
+    else:
+        result = second(first(x), residual)
+    torch.testing.assert_close(result, expected)
+    weights = [conv.weight for conv in convs]
+    for own, other in zip(*(torch.autograd.grad(y.square().sum(), weights) for y in (result, expected)), strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-3)
