@@ -62,16 +62,9 @@ def main() -> None:
     if len(cores) < 2:
         print("\nno second core for a neighbour")
         return
+    columns = "speed of alone [95 %]", "target", "slots [95 %]", "target of slots"
     beside: list[tuple[str, ...]] = [
-        (
-            "sparsity",
-            "engine",
-            "speed of alone [95 %]",
-            "target",
-            "slots [95 %]",
-            "target of slots",
-            "ms of one step, least: alone / beside / two threads",
-        )
+        ("sparsity", "engine", *columns, "ms of one step, least: alone / beside / two threads")
     ]
     with exact(1, "fp32"):
         beside += [beside_another(engine, s, arguments, cores) for s in sparsities for engine in ENGINES]

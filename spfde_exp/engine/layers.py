@@ -115,8 +115,8 @@ class SparseUnit(nn.Module):
             return self._made(x, residual, before)
         if any(reads_numbers(unit.conv.conv) for unit in (self, self._reader)):
             return self._made(x, residual, before), None
-        after: list[Floats] = []
-        return called(self.conv.conv, partial(self._begin, before, after), x), after[0]
+        made: list[Any] = []
+        return called(self.conv.conv, partial(self._unit, conv_pending, before, made), x), made[0][1]
 
     def _made(self, x: Tensor, residual: Tensor | None, before: Floats | None) -> Any:
         shape = x.shape[0], self.conv.conv.out_channels, *x.shape[2:]
@@ -124,30 +124,22 @@ class SparseUnit(nn.Module):
             x = x if before is None else finished(x, before)
             results = (self.norm(self.conv(x), residual),) * self.readers
         else:
-            made: list[tuple[Tensor, ...]] = []
-            y = called(self.conv.conv, partial(self._unit, residual, before, made), x)
+            made: list[Any] = []
+            unit = partial(conv_norm, residual=residual, border=self.norm.border, readers=self.readers)
+            y = called(self.conv.conv, partial(self._unit, unit, before, made), x)
             results = made[0] if y is made[0][0] else (y,) * self.readers  # a hook may put another in its place
         return results if self.readers > 1 else results[0]
 
-    def _unit(
-        self, residual: Tensor | None, before: Floats | None, made: list[tuple[Tensor, ...]], x: Tensor
-    ) -> Tensor:
+    def _unit(self, unit: Callable[..., Any], before: Floats | None, made: list[Any], x: Tensor) -> Tensor:
+        """The first of the results of `unit`, all of which are put into `made`."""
         conv, norm = self.conv.conv, self.norm
-        results = conv_norm(
-            x, conv.weight, self.conv.structure(), tensors(norm.norm), training=norm.norm.training, residual=residual,
-            relu=norm.relu, border=norm.border, readers=self.readers, before=before,
-        )  # fmt: skip
-        made.append(results)
-        return results[0]
-
-    def _begin(self, before: Floats | None, made: list[Floats], x: Tensor) -> Tensor:
-        conv, norm = self.conv.conv, self.norm
-        z, after = conv_pending(
+        results = unit(
             x, conv.weight, self.conv.structure(), tensors(norm.norm), training=norm.norm.training, relu=norm.relu,
             before=before,
         )  # fmt: skip
-        made.append(after)
-        return z
+        made.append(results)
+        y: Tensor = results[0]
+        return y
 
 
 def called(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ def traced(part: nn.Module) -> fx.GraphModule:
 def rewritten(module: fx.GraphModule, sparse: Collection[str], structures: Structures) -> fx.GraphModule:
     """`module` with the convolutions `sparse` by their non-zeros, and what lies between them in one pass each.
 
-    What one convolution alone reads of a batch norm is left to it, and nowhere else.
+    What one convolution alone reads of a batch norm is left to that convolution to make.
 
     The parameters, buffers and convolutions are those of `module`: whatever changes them, or hooks a convolution, does
     so here as well. Hooks of batch norms and ReLUs that became one module do not.

@@ -18,7 +18,7 @@ from spfde_exp.engine.norm import check_count
 from spfde_exp.engine.structure import Rows, Structure
 from spfde_exp.engine.unit_kernels import backward, forward
 
-__all__ = ["Norm", "conv_norm", "conv_pending"]
+__all__ = ["Norm", "conv_norm", "conv_pending", "finished"]
 
 
 class Norm(NamedTuple):

@@ -173,8 +173,7 @@ def _scatter(sums, places, numbers, addresses, like):  # type: ignore[no-untyped
 @njit(nogil=True, cache=True)
 def _backward(  # type: ignore[no-untyped-def]
     values, places, position, offsets, bounds, ahead, before, x_offsets, first, size, channel, numbers, addresses,
-    norm_grads,
-    mean, variance, eps, training, relu,
+    norm_grads, mean, variance, eps, training, relu,
 ):  # fmt: skip
     channels, rows, length, x_row, _, x_size, _, _, _, z_size, sources = numbers[:11]
     _backward_norm(values, numbers, addresses, norm_grads, mean, variance, eps, training, relu, 0, channels)
@@ -200,8 +199,7 @@ def _backward(  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True, parallel=True)
 def _backward_threads(  # type: ignore[no-untyped-def]
     values, places, position, offsets, bounds, ahead, before, x_offsets, first, size, channel, numbers, addresses,
-    norm_grads,
-    mean, variance, eps, training, relu, threads,
+    norm_grads, mean, variance, eps, training, relu, threads,
 ):  # fmt: skip
     channels, rows, length, x_row, _, x_size, _, _, _, z_size, sources = numbers[:11]
     for i in prange(threads):
