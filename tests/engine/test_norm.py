@@ -11,7 +11,7 @@ from spfde_exp.engine.layout import border_of, to_layout
 from spfde_exp.engine.norm import batch_norm
 from spfde_exp.train.device import exact
 
-WITHIN = {torch.float64: 1e-11, torch.float32: 1e-5}
+ROUNDINGS = 4  # the worst of 50,000 random shapes was 1.9
 
 
 def leaves(n: int, c: int, h: int, w: int, dtype: torch.dtype) -> list[Tensor]:
@@ -32,6 +32,36 @@ def plain(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, mean
     y = F.batch_norm(x, mean, var, weight, bias, training, 0.1, 1e-5)
     y = y if residual is None else y + residual
     return F.relu(y) if relu else y
+
+
+def per_channel(t: Tensor) -> Tensor:
+    """Largest magnitude in each."""
+    return t.abs().amax((0, 2, 3)) if t.dim() == 4 else t.abs()
+
+
+def parts(inputs: list[Tensor], mean: Tensor, var: Tensor, grad: Tensor, training: bool) -> list[Tensor | None]:
+    """Per channel, the largest number that each result is added up from, as its error is a multiple of that.
+
+    Where a channel's deviation is small next to its mean, its results are much smaller than their parts.
+    """
+    x, weight, bias = inputs[:3]
+    running = torch.maximum(mean.abs(), per_channel(x)), torch.maximum(var, per_channel(x) ** 2)
+    if training:
+        mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
+    deviation = (var + 1e-5).sqrt()
+    wide = per_channel(x - mean.view(-1, 1, 1)) / deviation  # of the normalised input
+    far = wide + mean.abs() / deviation  # the mean is rounded, and the deviation with it
+    slope, total, scale = per_channel(grad), grad.abs().sum((0, 2, 3)), weight.abs() / deviation
+    result = weight.abs() * far * (1 + wide) + bias.abs()
+    added = per_channel(inputs[3]) if len(inputs) == 4 else None
+    return [
+        result if added is None else result + added,
+        scale * slope * (1 + wide * far) if training else scale * slope,
+        total * far,
+        total,
+        None if added is None else slope,
+        *running,
+    ]
 
 
 @given(
@@ -56,15 +86,15 @@ def test_as_three_operations(
     y = batch_norm(x, *ours, weight, bias, training=training, residual=residual, relu=relu, border=border)
     true = plain(*doubles[:3], doubles[3] if add else None, *theirs, training, relu)
     grad = torch.randn(true.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    sizes = parts([t.detach() for t in doubles], *statistics(c, torch.float64), grad, training)
+    within = ROUNDINGS * torch.finfo(dtype).eps
     if relu:  # a number next to zero may be on its other side
-        grad[true.abs() < 1e-4] = 0
+        grad[true.abs() < within * sizes[0].view(-1, 1, 1)] = 0
     results = [y, *torch.autograd.grad(y, inputs, grad.to(dtype)), *ours]
     expected = [true, *torch.autograd.grad(true, doubles, grad), *theirs]
     assert border_of(y) == border
-    for one, other in zip(results, expected, strict=True):
-        # Of a sum of numbers of both signs the error is that of its parts.
-        largest = max(other.abs().max().item(), grad.abs().sum((0, 2, 3)).max().item() / 10, 1.0)
-        assert (one - other).abs().max().item() <= WITHIN[dtype] * largest
+    for one, other, size in zip(results, expected, [s for s in sizes if s is not None], strict=True):
+        assert (per_channel(one - other) <= within * size).all()
 
 
 @pytest.mark.parametrize("training", [True, False])
