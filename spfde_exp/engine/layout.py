@@ -8,6 +8,8 @@ image row of the whole batch, W * N numbers, is contiguous.
 import torch
 from torch import Tensor
 
+from spfde_exp.engine.pool import take
+
 __all__ = ["border_of", "empty", "padded", "to_layout"]
 
 # Elements behind a buffer for each line of its border. No operation of PyTorch makes such a storage, and a crop of a
@@ -24,7 +26,7 @@ def empty(
     """
     row = (w + 2 * border) * n
     plane = (h + 2 * border) * row
-    memory = torch.empty(c * plane + GUARD * border, dtype=dtype)
+    memory = take(c * plane + GUARD * border, dtype)
     if border and clear:
         buffer = memory[: c * plane].view(c, h + 2 * border, w + 2 * border, n)
         for edge in (slice(border), slice(-border, None)):

@@ -300,7 +300,7 @@ class _Unit(torch.autograd.Function):
         g = _geometry(n, channels, h, w, border_of(grad) or 0)
         o = g if other is None else _geometry(n, channels, h, w, border_of(other) or 0)
         size = grad.itemsize
-        z_grad = grad.new_empty(plan.z_grad.size)
+        z_grad = empty(n, channels, h, w, border=structure.shape[2] // 2, dtype=grad.dtype, clear=False)
         x_grad = residual_grad = weight_grad = None
         # What `before` makes of x is at hand only where its gradient is computed.
         if needs[0] or (needs[1] and before.size):
@@ -323,7 +323,8 @@ class _Unit(torch.autograd.Function):
                 grad.data_ptr() - size * g.origin,
                 0 if y is None else y.data_ptr() - size * plan.out.origin,
                 z.data_ptr(),
-                x.data_ptr() - size * plan.x.origin, scale.data_ptr(), z_grad.data_ptr(),
+                x.data_ptr() - size * plan.x.origin, scale.data_ptr(),
+                z_grad.data_ptr() - size * plan.z_grad.origin,
                 0 if x_grad is None else x_grad.data_ptr(),
                 0 if residual_grad is None else residual_grad.data_ptr(),
                 0 if weight_grad is None else weight_grad.data_ptr(),
