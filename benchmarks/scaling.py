@@ -4,13 +4,14 @@ python benchmarks/scaling.py [--sparsity 0.9,0.98] [--threads 2] [--turns 9] [--
                              [--model resnet32] [--width 2] [--batch 32]
 
 dense, sparse    `Trainer.train_step` by the engine of that name, uniform masks, method=static
+copies           20 of 64 MB in place of a step: all of their time is that of memory, which the cores of a machine share
 
 The first table has one process that takes the steps with one thread and with `--threads`, in turns. `serial` is the
 part of the step that no thread shortens, by Amdahl's law from both, and the last columns are what the law promises on
 more cores of the same kind; it knows nothing of memory that they share, nor of pieces of work fewer than cores.
 
-In the second one the process keeps to one core and one thread, and another one takes the same steps on the next core
-beside it, or is stopped; or it is stopped and the process has both cores and two threads. `slots` is what two runs as
+In the second one the process keeps to one core and one thread, and another one does the same on the next core beside
+it, or is stopped; or it is stopped and the process has both cores and two threads. `slots` is what two runs as
 fast as this one, side by side with one thread each, do in the time that both take one after the other with two: the
 launcher divides threads among the runs of a machine.
 """
@@ -20,6 +21,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -34,6 +36,8 @@ ENGINES = ("dense", "sparse")
 MORE_CORES = (4, 16, 64)
 LEAST_BESIDE = 0.98  # of the speed alone
 CPU = torch.device("cpu")
+COPIES = "copies"
+COPIED, TIMES = 1 << 26, 20  # bytes, more than the last cache of most machines; how often in place of a step
 
 
 def main() -> None:
@@ -44,14 +48,14 @@ def main() -> None:
     parser.add_argument("--sparsity", default="0.9,0.98")
     parser.add_argument("--turns", type=int, default=9, help="at least 6")
     parser.add_argument("--steps", type=int, default=3, help="in a turn")
-    parser.add_argument("--neighbour", choices=ENGINES, help=argparse.SUPPRESS)
+    parser.add_argument("--neighbour", choices=(*ENGINES, COPIES), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.threads < 2:
         parser.error("--threads is to be at least 2: it is held against one")
     sparsities = [float(value) for value in arguments.sparsity.split(",")]
     if arguments.neighbour:
         with exact(1, "fp32"):
-            neighbour(Steps(arguments.neighbour, sparsities[0], arguments))
+            neighbour(work_of(arguments.neighbour, sparsities[0], arguments))
     title = f"one step of {size(arguments)}; {machine(CPU)}"
     heading = ("sparsity", "engine", "threads", "times faster [95 %]", "efficiency", "serial", "ms of one step, least")
     rows = [(*heading, *(f"on {cores}" for cores in MORE_CORES))]
@@ -68,6 +72,7 @@ def main() -> None:
     ]
     with exact(1, "fp32"):
         beside += [beside_another(engine, s, arguments, cores) for s in sparsities for engine in ENGINES]
+        beside.append(beside_another(COPIES, 0.0, arguments, cores))
     print_table(f"a neighbour on the next core: {title}", beside)
 
 
@@ -83,6 +88,23 @@ class Steps:
     def __call__(self) -> None:
         for index in range(self.count):
             self.step(self.batches[index % len(self.batches)])
+
+
+class Copies:
+    """What a step is held against: nothing but memory, read and written."""
+
+    def __init__(self, count: int) -> None:
+        self.source, self.target = torch.ones(2, COPIED // 4)
+        self.count = count
+
+    def __call__(self) -> None:
+        for _ in range(self.count * TIMES):
+            self.target.copy_(self.source)
+
+
+def work_of(name: str, sparsity: float, arguments: argparse.Namespace) -> Callable[[], None]:
+    """What is timed under that name."""
+    return Copies(arguments.steps) if name == COPIES else Steps(name, sparsity, arguments)
 
 
 def threads(engine: str, sparsity: float, arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -120,14 +142,14 @@ def least(times: Turns, steps: int) -> str:
     return " / ".join(f"{1000 * min(seconds) / steps:.1f}" for seconds in times.wall.values())
 
 
-def beside_another(engine: str, sparsity: float, arguments: argparse.Namespace, cores: list[int]) -> tuple[str, ...]:
+def beside_another(name: str, sparsity: float, arguments: argparse.Namespace, cores: list[int]) -> tuple[str, ...]:
     """A line of the second table."""
     os.sched_setaffinity(0, cores[:1])
-    command = [sys.executable, __file__, *given(arguments), "--neighbour", engine, "--sparsity", f"{sparsity}"]
+    command = [sys.executable, __file__, *given(arguments), "--neighbour", name, "--sparsity", f"{sparsity}"]
     other = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
         os.sched_setaffinity(0, cores[1:2])
-        steps = Steps(engine, sparsity, arguments)
+        work = work_of(name, sparsity, arguments)
         assert other.stdout is not None
         if not other.stdout.readline():  # signals to one that has ended would go unnoticed
             raise RuntimeError("the neighbour ended before it was ready")
@@ -136,7 +158,7 @@ def beside_another(engine: str, sparsity: float, arguments: argparse.Namespace, 
             os.kill(other.pid, signalled)
             keep_to(cores[1:2] if threads == 1 else cores[:2])
             torch.set_num_threads(threads)
-            steps()
+            work()
 
         variants = {
             "alone": partial(turn, signal.SIGSTOP, 1),
@@ -153,8 +175,10 @@ def beside_another(engine: str, sparsity: float, arguments: argparse.Namespace, 
         torch.set_num_threads(1)
     speed = ratio(times.wall, "alone", "beside")
     slots = interval([in_slots(*turn) for turn in zip(times.wall["beside"], times.wall["both cores"], strict=True)])
-    targets = at_least(speed.median, LEAST_BESIDE), at_least(slots.median, 1)
-    return f"{sparsity:g}", engine, str(speed), targets[0], str(slots), targets[1], least(times, arguments.steps)
+    targets, masks = (at_least(speed.median, LEAST_BESIDE), at_least(slots.median, 1)), f"{sparsity:g}"
+    if name == COPIES:
+        targets, masks = ("none", "none"), "none"
+    return masks, name, str(speed), targets[0], str(slots), targets[1], least(times, arguments.steps)
 
 
 def in_slots(beside: float, both_cores: float) -> float:
@@ -174,13 +198,13 @@ def given(arguments: argparse.Namespace) -> list[str]:
     return [f"--{name}={value}" for name in names if (value := getattr(arguments, name)) is not None]
 
 
-def neighbour(steps: Steps) -> None:
-    """Take steps until killed."""
+def neighbour(work: Callable[[], None]) -> None:
+    """Do it until killed."""
     for _ in range(WATCHED):
-        steps()
+        work()
     print("ready", flush=True)
     while True:
-        steps()
+        work()
 
 
 if __name__ == "__main__":

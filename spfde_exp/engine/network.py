@@ -18,6 +18,7 @@ __all__ = ["SparseNetwork", "sparse_layers"]
 # channels fill no vectors in other layouts.
 SMALL_FILTER = 27
 KEPT = 16  # networks: some depths of the frozen prefix, in two parts each
+EVALUATED = 64  # images at once: larger tensors, each made anew by every layer, leave the cache before they are read
 
 Network = Callable[[Tensor], Tensor]
 
@@ -69,8 +70,9 @@ class SparseNetwork:
         return model.rest(x, depth) if dense else self._network(depth, leading=False)(x)
 
     def evaluated(self, x: Tensor) -> Tensor:
-        """Logits of images `x` in evaluation mode, which the model is in."""
-        return self._network(0, leading=False)(x)
+        """Logits of images `x` in evaluation mode, which the model is in; hooks see parts of `EVALUATED` images."""
+        network = self._network(0, leading=False)
+        return torch.cat([network(part) for part in x.split(EVALUATED)])
 
     def _network(self, blocks: int, *, leading: bool) -> Network:
         key = blocks, leading, self.model.training, self.layers

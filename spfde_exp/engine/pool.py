@@ -12,10 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["IDLE", "LEAST", "MOST", "Pool", "take"]
+__all__ = ["IDLE", "LEAST", "MOST", "Pool", "release", "take"]
 
 LEAST, MOST = 1 << 16, 1 << 24  # bytes: smaller ones stay in a cache without help, larger ones leave it anyway
 IDLE = 1024  # tensors; a step makes some hundreds
+ALIGNED = 64  # bytes, as PyTorch's own: a vector never lies in two lines of a cache
 
 _Memory = npt.NDArray[Any]
 _Key = tuple[int, torch.dtype]
@@ -25,7 +26,7 @@ class Pool:
     """Memory on the CPU that no tensor has any more; the last that came back goes first.
 
     Attributes:
-        free: by size and type, with the number of tensors that had been taken when it came back.
+        free: for each size and type, how many tensors had been taken when it came back, and the memory; oldest first.
         taken: tensors so far.
     """
 
@@ -34,9 +35,10 @@ class Pool:
         self.taken = 0
 
     def take(self, size: int, dtype: torch.dtype) -> Tensor:
-        """`torch.empty(size, dtype=dtype)`, in memory that comes back here when the last tensor in it is gone.
+        """A tensor [size] of float32 or float64, undefined, in memory that comes back here when nobody has it any more.
 
-        What has been free for `IDLE` tensors and more, as of another size of batch, goes back to the system.
+        It cannot be resized. Now and then, what has been free for `IDLE` tensors, as of another size of batch, is let
+        go.
         """
         self.taken += 1
         if self.taken % IDLE == 0:
@@ -45,7 +47,7 @@ class Pool:
         try:
             memory = self.free[key].pop()[1]
         except (KeyError, IndexError):
-            memory = torch.empty(size, dtype=dtype).numpy()
+            memory = _new(size, np.float32 if dtype == torch.float32 else np.float64)
         lent = memory.view(_Lent)
         lent.home = self, key, memory
         return torch.from_numpy(lent)
@@ -56,6 +58,14 @@ class Pool:
             with suppress(IndexError):  # another thread may have taken the last
                 while stack[0][0] <= since:
                     del stack[0]
+
+
+def _new(size: int, dtype: type[np.floating[Any]]) -> _Memory:
+    """Not PyTorch's, whose tensor would be counted as alive (`spfde_exp.cost.live`) for as long as the pool has it."""
+    length = size * np.dtype(dtype).itemsize
+    memory = np.empty(length + ALIGNED, np.uint8)
+    start = -memory.ctypes.data % ALIGNED
+    return memory[start : start + length].view(dtype)
 
 
 class _Lent(np.ndarray[Any, Any]):
@@ -73,7 +83,12 @@ _POOL = Pool()
 
 
 def take(size: int, dtype: torch.dtype) -> Tensor:
-    """`torch.empty(size, dtype=dtype)` on the CPU; from the pool of this process, if of `LEAST` to `MOST` bytes."""
+    """An undefined tensor [size] of float32 or float64 on the CPU; from one pool, if of `LEAST` to `MOST` bytes."""
     if LEAST <= size * dtype.itemsize <= MOST:
         return _POOL.take(size, dtype)
     return torch.empty(size, dtype=dtype)
+
+
+def release() -> None:
+    """Let go of what is free in that pool, where nobody may come for it again."""
+    _POOL.free.clear()

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from spfde_exp.engine.layers import can_convolve
 from spfde_exp.engine.network import SparseNetwork, sparse_layers
+from spfde_exp.engine.pool import release
 from spfde_exp.errors import UserError
 from spfde_exp.models.base import BlockModel
 from spfde_exp.schema import Config
@@ -87,6 +88,7 @@ class FasterEngine(SparseEngine):
         if situation != self._tried and self.tries and candidates:
             self._tried, self.tries = situation, self.tries - 1
             self._faster = fastest_layers(self.network.model, self.kept, candidates, self.batch, frozen, self.dense)
+            release()  # what the trials took, as training may be dense
         return self._faster & candidates
 
     def state_dict(self) -> dict[str, Any]:

@@ -93,7 +93,9 @@ def test_a_frozen_prefix(name: str, width: float, size: int, resting: str) -> No
 
 
 @pytest.mark.parametrize(("name", "width", "size"), MODELS[:3])
-def test_evaluation(name: str, width: float, size: int) -> None:
+@pytest.mark.parametrize("at_once", [3, 64])
+def test_evaluation(name: str, width: float, size: int, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spfde_exp.engine.network.EVALUATED", at_once)
     model, kept = network_of(name, width)
     network = engine_of(model.train(), kept)
     x, _ = images(size)
