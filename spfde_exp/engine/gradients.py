@@ -37,22 +37,23 @@ def _sum_and_products(vectors: int) -> Any:
     """out[o:] = sum of values[k] * g[offsets[k] + t:] over k from begin to end, for so many vectors.
 
     The products of these parts of g and x[i:] are added up in the vectors at products[p:], one for each k. If `more`,
-    the sum is added to what `out` holds.
+    the sum is added to what `out` holds; then, if `adds`, added[a:] is added, and if `shuts`, out is zero where x is
+    not positive.
     """
 
     @intrinsic
     def emit(
-        _: Any, out: Any, g: Any, offsets: Any, values: Any, products: Any, x: Any,
-        begin: Any, end: Any, o: Any, t: Any, i: Any, p: Any, more: Any,
+        _: Any, out: Any, g: Any, offsets: Any, values: Any, products: Any, x: Any, added: Any,
+        begin: Any, end: Any, o: Any, t: Any, i: Any, p: Any, a: Any, more: Any, adds: Any, shuts: Any,
     ) -> Any:  # fmt: skip
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             emitted = Vectors(context, builder, signature.args[0].dtype)
-            pointers = [emitted.data(*pair) for pair in zip(signature.args[:6], arguments[:6], strict=True)]
-            out, g, offsets, values, products, x = pointers
-            begin, end, o, t, i, p, more = arguments[6:]
+            pointers = [emitted.data(*pair) for pair in zip(signature.args[:7], arguments[:7], strict=True)]
+            out, g, offsets, values, products, x, added = pointers
+            begin, end, o, t, i, p, a, more, adds, shuts = arguments[7:]
             index = begin.type
             g, out, x = builder.gep(g, [t]), builder.gep(out, [o]), builder.gep(x, [i])
-            products = builder.gep(products, [p])
+            products, added = builder.gep(products, [p]), builder.gep(added, [a])
             steps = [index(v * emitted.lanes) for v in range(vectors)]
             factors = [emitted.load(builder.gep(x, [step])) for step in steps]
             sums = [emitted.variable() for _ in range(vectors)]
@@ -70,11 +71,21 @@ def _sum_and_products(vectors: int) -> Any:
                     emitted.add_product(place, value, part)
                     total = emitted.sum_of(total, part, factor)
                 emitted.store(total, product)
+            with builder.if_then(adds):
+                for step, place in zip(steps, sums, strict=True):
+                    part = emitted.load(builder.gep(added, [step]))
+                    builder.store(builder.fadd(builder.load(place), part), place)
+            with builder.if_then(shuts):
+                zero = emitted.type(None)
+                for factor, place in zip(factors, sums, strict=True):
+                    closed = builder.fcmp_ordered("<=", factor, zero)
+                    builder.store(builder.select(closed, zero, builder.load(place)), place)
             for step, place in zip(steps, sums, strict=True):
                 emitted.store(builder.load(place), builder.gep(out, [step]))
             return context.get_dummy_value()
 
-        return types.void(out, g, offsets, values, products, x, *[types.intp] * 6, types.boolean), generate
+        arrays = out, g, offsets, values, products, x, added
+        return types.void(*arrays, *[types.intp] * 7, *[types.boolean] * 3), generate
 
     return emit
 
@@ -106,12 +117,13 @@ def count_chunks(rows, length):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def both_items(  # type: ignore[no-untyped-def]
-    out, values, offsets, bounds, sums, g, x, before, shape, steps, ahead, begin, end
+    out, values, offsets, bounds, sums, g, x, before, added, added_at, shape, steps, ahead, begin, end
 ):
     """`both_gradients` for some items: blocks of channels in a chunk of rows each, chunk after chunk.
 
     `sums` are [chunks, non-zeros], or [1, non-zeros] for all chunks together. With `before`, [4, channels] and not
-    [4, 0], the input is what `spfde_exp.engine.affine.normalise_row` makes of x.
+    [4, 0], the input is what `spfde_exp.engine.affine.normalise_row` makes of x. `added`, if it is not empty, is added
+    to `out`; `added_at` are its origin, plane and row, and whether `out` is zero where the input is not positive.
     """
     channels, rows, length = shape
     blocks, lanes = -(-channels // BLOCK), BYTES // x.itemsize
@@ -126,7 +138,10 @@ def both_items(  # type: ignore[no-untyped-def]
         k, stop = bounds[0, those[0]], bounds[-1, those[1] - 1]
         products[: (stop - k) * lanes] = 0
         for line in range(chunk * at_once, min(rows, (chunk + 1) * at_once)):
-            _both_row(out, values, offsets, bounds, products, part, g, x, before, shape, steps, ahead, line, those)
+            _both_row(
+                out, values, offsets, bounds, products, part, g, x, before, added, added_at, shape, steps, ahead, line,
+                those,
+            )  # fmt: skip
         into = sums[chunk % len(sums)]
         for j in range(k, stop):
             _add_total(into, j, products, (j - k) * lanes)
@@ -134,11 +149,13 @@ def both_items(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _both_row(  # type: ignore[no-untyped-def]
-    out, values, offsets, bounds, products, made, g, x, before, shape, steps, ahead, line, those
+    out, values, offsets, bounds, products, made, g, x, before, added, added_at, shape, steps, ahead, line, those
 ):
     """One row of a block of channels, part by part; `made` has room for one of the input."""
     channels, rows, length = shape
     x_origin, x_plane, x_row, g_row = steps
+    added_origin, added_plane, added_row, opened = added_at
+    last = len(bounds) - 2
     lanes = BYTES // x.itemsize
     most = _LARGEST * lanes
     t, earlier = line * g_row, bounds[0, those[0]]
@@ -152,26 +169,42 @@ def _both_row(  # type: ignore[no-untyped-def]
             for channel in range(those[0], those[1]):
                 k, stop = bounds[slab, channel], bounds[slab + 1, channel]
                 o, i = (channel * rows + line) * length, x_origin + channel * x_plane + line * x_row
+                a = added_origin + channel * added_plane + line * added_row
                 if not more:
                     for at in range(left, right, lanes):
                         fetch(out, o + SOON * rows * length + at)
                         fetch(x, i + SOON * x_plane + at)
+                        if len(added) > 0:
+                            fetch(added, a + SOON * added_plane + at)
                     fetched = fetch_next(g, ahead, t, left, right, channel, channels, fetched)
                 if pending:
                     normalise_row(made, 0, x, i + left, right - left, before, channel)
                     i = -left
                 p, at = (k - earlier) * lanes, left
+                adds, shuts = slab == last and len(added) > 0, slab == last and opened != 0
                 while right - at >= most:
-                    _both_most(out, g, offsets, values, products, factors, k, stop, o + at, t + at, i + at, p, more)
+                    _both_most(
+                        out, g, offsets, values, products, factors, added, k, stop, o + at, t + at, i + at, p, a + at,
+                        more, adds, shuts,
+                    )  # fmt: skip
                     at += most
                 if right - at >= 4 * lanes:
-                    _both_4(out, g, offsets, values, products, factors, k, stop, o + at, t + at, i + at, p, more)
+                    _both_4(
+                        out, g, offsets, values, products, factors, added, k, stop, o + at, t + at, i + at, p, a + at,
+                        more, adds, shuts,
+                    )  # fmt: skip
                     at += 4 * lanes
                 if right - at >= 2 * lanes:
-                    _both_2(out, g, offsets, values, products, factors, k, stop, o + at, t + at, i + at, p, more)
+                    _both_2(
+                        out, g, offsets, values, products, factors, added, k, stop, o + at, t + at, i + at, p, a + at,
+                        more, adds, shuts,
+                    )  # fmt: skip
                     at += 2 * lanes
                 if right - at >= lanes:
-                    _both_1(out, g, offsets, values, products, factors, k, stop, o + at, t + at, i + at, p, more)
+                    _both_1(
+                        out, g, offsets, values, products, factors, added, k, stop, o + at, t + at, i + at, p, a + at,
+                        more, adds, shuts,
+                    )  # fmt: skip
                     at += lanes
                 for c in range(at, right):
                     total = out[o + c] if more else out.dtype.type(0)
@@ -179,16 +212,18 @@ def _both_row(  # type: ignore[no-untyped-def]
                         part = g[offsets[j] + t + c]
                         total += values[j] * part
                         products[p + (j - k) * lanes] += part * factors[i + c]
-                    out[o + c] = total
+                    if adds:
+                        total += added[a + c]
+                    out[o + c] = out.dtype.type(0) if shuts and factors[i + c] <= 0 else total
 
 
 @njit(nogil=True, cache=True, parallel=True)
 def _both_threads(  # type: ignore[no-untyped-def]
-    out, values, offsets, bounds, sums, g, x, before, shape, steps, ahead, items, threads
+    out, values, offsets, bounds, sums, g, x, before, added, added_at, shape, steps, ahead, items, threads
 ):
     for i in prange(threads):
         begin, end = items * i // threads, items * (i + 1) // threads
-        both_items(out, values, offsets, bounds, sums, g, x, before, shape, steps, ahead, begin, end)
+        both_items(out, values, offsets, bounds, sums, g, x, before, added, added_at, shape, steps, ahead, begin, end)
 
 
 def both_gradients(
@@ -226,11 +261,16 @@ def both_gradients(
     items = chunks * -(-channels // BLOCK)
     if threads == 1 or items == 1:
         sums = np.zeros((1, len(values)))
-        both_items(out, values, offsets, bounds, sums, g, x, before, shape, steps, ahead, 0, items)
+        both_items(
+            out, values, offsets, bounds, sums, g, x, before, out[:0], (0, 0, 0, 0), shape, steps, ahead, 0, items
+        )
         return sums[0]
     sums = np.zeros((chunks, len(values)))
     set_threads(threads)
-    _both_threads(out, values, offsets, bounds, sums, g, x, before, shape, steps, ahead, items, min(threads, items))
+    _both_threads(
+        out, values, offsets, bounds, sums, g, x, before, out[:0], (0, 0, 0, 0), shape, steps, ahead, items,
+        min(threads, items),
+    )  # fmt: skip
     total = sums[0]
     for part in sums[1:]:
         total += part

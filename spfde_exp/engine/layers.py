@@ -91,15 +91,21 @@ class SparseUnit(nn.Module):
 
     Attributes:
         readers: how many modules of the engine read the result, which comes as often as that: 1 or 2.
+        passes: whether it passes on what it reads, behind its own result.
     """
 
     _reader: "SparseUnit | None"
+    _first: "SparseUnit | None"
 
     def __init__(self, conv: SparseConv, norm: SparseNorm) -> None:
         """Stand for both."""
         super().__init__()
-        self.conv, self.norm, self.readers = conv, norm, 1
-        object.__setattr__(self, "_reader", None)  # which is to be no submodule of this one
+        self.conv, self.norm, self.readers, self.passes = conv, norm, 1, False
+        self._stand_before(None, None)
+
+    def _stand_before(self, reader: "SparseUnit | None", first: "SparseUnit | None") -> None:
+        object.__setattr__(self, "_reader", reader)  # which is to be no submodule of this one
+        object.__setattr__(self, "_first", first)
 
     def leave_to(self, reader: "SparseUnit") -> None:
         """Have `reader`, which alone reads the result, and adds nothing to it, make it from that of the convolution.
@@ -107,16 +113,44 @@ class SparseUnit(nn.Module):
         From now on the result is a pair, `x` and `before` of the reader. Where a hook of one of both convolutions reads
         numbers, `x` is made here.
         """
-        object.__setattr__(self, "_reader", reader)
+        self._stand_before(reader, None)
 
-    def forward(self, x: Tensor, residual: Tensor | None = None, before: Floats | None = None) -> Any:
-        """The result, as often as it is read; `before` is what the unit that made `x` has left to do, if anything."""
+    def pass_by(self, first: "SparseUnit") -> None:
+        """Have the second reader of the result get it from the `first` one, which leaves its own to a reader.
+
+        The gradients of both are added where `first` computes its own. From now on the result is a pair: `x` of `first`
+        and what it is to pass on, None if that is `x`. Where a hook of a convolution that has to do with it reads
+        numbers, gradients are added here.
+        """
+        self._stand_before(None, first)
+        first.passes = True
+
+    def forward(
+        self, x: Tensor, residual: Tensor | None = None, before: Floats | None = None, other: Tensor | None = None
+    ) -> Any:
+        """The result, as often as it is read.
+
+        Args:
+            before: what the unit that made `x` has left to do, if anything.
+            other: what is passed on behind the result; `x` if it is None. Of units with a reader that `passes` only.
+        """
         if self._reader is None:
             return self._made(x, residual, before)
-        if any(reads_numbers(unit.conv.conv) for unit in (self, self._reader)):
-            return self._made(x, residual, before), None
-        made: list[Any] = []
-        return called(self.conv.conv, partial(self._unit, conv_pending, before, made), x), made[0][1]
+        through, made = self.passes and other is None, list[Any]()
+        if self.is_looked_at() and not through:
+            return self._made(x, residual, before), None, *([other] if self.passes else [])
+        z = called(self.conv.conv, partial(self._unit, partial(conv_pending, through=through), before, made), x)
+        return z, made[0][1], *([made[0][2] if through else other] if self.passes else [])
+
+    @property
+    def leaves(self) -> bool:
+        """Whether it leaves its result to a reader."""
+        return self._reader is not None
+
+    def is_looked_at(self) -> bool:
+        """Whether hooks of its convolution, or of the one that it leaves its result to, may read numbers."""
+        units = [self] if self._reader is None else [self, self._reader]
+        return any(reads_numbers(unit.conv.conv) for unit in units)
 
     def _made(self, x: Tensor, residual: Tensor | None, before: Floats | None) -> Any:
         shape = x.shape[0], self.conv.conv.out_channels, *x.shape[2:]
@@ -125,8 +159,12 @@ class SparseUnit(nn.Module):
             results = (self.norm(self.conv(x), residual),) * self.readers
         else:
             made: list[Any] = []
-            unit = partial(conv_norm, residual=residual, border=self.norm.border, readers=self.readers)
+            passed = self._first is not None and not self.is_looked_at() and not self._first.is_looked_at()
+            readers = 1 if passed else self.readers
+            unit = partial(conv_norm, residual=residual, border=self.norm.border, readers=readers, opened=passed)
             y = called(self.conv.conv, partial(self._unit, unit, before, made), x)
+            if passed:
+                return y, None
             results = made[0] if y is made[0][0] else (y,) * self.readers  # a hook may put another in its place
         return results if self.readers > 1 else results[0]
 

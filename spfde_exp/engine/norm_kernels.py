@@ -139,6 +139,7 @@ def backward_channels(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     rows, length = shape
     training, keep, two, relu, again = flags
+    as_it_is = not (keep or two or relu)
     kind = x.dtype.type
     for c in range(begin, end):
         deviation = (variance[c] + eps) ** 0.5
@@ -148,7 +149,10 @@ def backward_channels(  # type: ignore[no-untyped-def]
             opened = _row(copy, copy_at, c, h, length) if keep else _row(out, out_at, c, h, length)
             g_row, other_row = _row(g, g_at, c, h, length), _row(other, other_at, c, h, length)
             y_row, x_row = _row(y, y_at, c, h, length), _row(x, x_at, c, h, length)
-            _open_relu(opened, g_row, other_row, y_row, x_row, middle, scale, offset, (two, relu, again))
+            if as_it_is:
+                opened = g_row
+            else:
+                _open_relu(opened, g_row, other_row, y_row, x_row, middle, scale, offset, (two, relu, again))
             total += row_sum(opened)
             product += product_sum(opened, x_row, middle)
         weight_grad[c], bias_grad[c] = product / deviation, total
@@ -158,7 +162,9 @@ def backward_channels(  # type: ignore[no-untyped-def]
             shift, slope = kind(total / count), kind(product / (deviation * deviation * count))
         for h in range(rows):
             to, x_row = _row(out, out_at, c, h, length), _row(x, x_at, c, h, length)
-            if keep:
+            if as_it_is:
+                _write_gradient(to, _row(g, g_at, c, h, length), x_row, middle, scale, shift, slope)
+            elif keep:
                 _write_gradient(to, _row(copy, copy_at, c, h, length), x_row, middle, scale, shift, slope)
             else:
                 _become_gradient(to, x_row, middle, scale, shift, slope)

@@ -62,6 +62,9 @@ def rewritten(module: fx.GraphModule, sparse: Collection[str], structures: Struc
     for node in list(graph.nodes):
         if isinstance(_engines(node, modules), SparseUnit) and (source := _read_alone(node, modules)) is not None:
             _leave_to(graph, node, source, modules)
+    for node in list(graph.nodes):
+        if isinstance(unit := _engines(node, modules), SparseUnit) and unit.readers == 2 and unit.norm.relu:
+            _pass_by(graph, node, unit, modules)
     graph.lint()
     module.recompile()
     module.delete_all_unused_submodules()
@@ -132,6 +135,21 @@ def _leave_to(graph: fx.Graph, node: fx.Node, source: fx.Node, modules: dict[str
         x = graph.call_function(operator.getitem, (source, 0))
     node.replace_input_with(source, x)
     node.kwargs = {"before": before}
+
+
+def _pass_by(graph: fx.Graph, node: fx.Node, unit: SparseUnit, modules: dict[str, Any]) -> None:
+    """Have the second reader of `unit` get its result from the first, if that is a unit that leaves its own to one."""
+    one, other = sorted(node.users, key=lambda given: list(graph.nodes).index(next(iter(given.users))))
+    first, second = (next(iter(given.users)) for given in (one, other))
+    reads = _engines(first, modules)
+    if not isinstance(reads, SparseUnit) or not reads.leaves or first.args != (one,):
+        return
+    unit.pass_by(reads)
+    first.prepend(other)
+    first.kwargs = {**first.kwargs, "other": other}
+    with graph.inserting_after(first):
+        passed = graph.call_function(operator.getitem, (first, 2))
+    second.replace_input_with(other, passed)
 
 
 def _read_alone(node: fx.Node, modules: dict[str, Any]) -> fx.Node | None:

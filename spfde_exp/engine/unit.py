@@ -45,6 +45,7 @@ def conv_norm(
     border: int = 1,
     readers: int = 1,
     before: Floats | None = None,
+    opened: bool = False,
 ) -> tuple[Tensor, ...]:
     """`batch_norm(sparse_conv2d(x, weight, structure), ...)` of stride 1, with all gradients.
 
@@ -56,6 +57,8 @@ def conv_norm(
         readers: 1, or 2 for the result twice, in the same memory, which neither reader may write to: so their gradients
             are added on the way back without a pass of its own.
         before: what is yet to be done to `x`, if `conv_pending` made it.
+        opened: whether the only reader is a `conv_pending` with `through`, so that the gradient comes with zeros where
+            ReLU is shut: it is that of the residual, too.
 
     Raises:
         ValueError: what they refuse, or tensors of other shapes or types, as the kernels are given addresses only.
@@ -64,7 +67,7 @@ def conv_norm(
     shape = x.shape[0], structure.shape[0], *x.shape[2:]
     if residual is not None and (residual.shape != shape or residual.dtype != x.dtype):
         raise ValueError(f"the residual {tuple(residual.shape)} is not {shape} of {x.dtype}")
-    settings = _Settings(training, relu, border, readers, before, None)
+    settings = _Settings(training, relu, border, readers, before, None, opened, through=False)
     results: tuple[Tensor, ...] = _Unit.apply(x, weight, norm.weight, norm.bias, residual, structure, norm, settings)
     return results
 
@@ -78,21 +81,26 @@ def conv_pending(
     training: bool,
     relu: bool = False,
     before: Floats | None = None,
-) -> tuple[Tensor, Floats]:
+    through: bool = False,
+) -> tuple[Any, ...]:
     """`conv_norm` but for its result, which only one other reads and makes as it goes: less to write, keep and read.
 
+    Args:
+        through: give `x`, the result of ReLU, back as well, in the same memory, for whoever else reads it. The gradient
+            of `x` is the sum of both, zero where ReLU was shut: whoever made `x` needs no pass for either.
+
     Returns:
-        The result of the convolution, whose gradient is that of the result of the batch norm and ReLU; and what that
-        other is to be given as `before`, [4, channels].
+        The result of the convolution, whose gradient is that of the result of the batch norm and ReLU; what that other
+        is to be given as `before`, [4, channels]; and `x` if it is to go `through`.
 
     Raises:
         ValueError: as `conv_norm`.
     """
     weight = _checked(x, weight, structure, norm, training, before)
     after = np.empty((4, structure.shape[0]), np.float32 if x.dtype == torch.float32 else np.float64)
-    settings = _Settings(training, relu, 0, 1, before, after)
-    (z,) = _Unit.apply(x, weight, norm.weight, norm.bias, None, structure, norm, settings)
-    return z, after
+    settings = _Settings(training, relu, 0, 1, before, after, opened=False, through=through)
+    results: tuple[Tensor, ...] = _Unit.apply(x, weight, norm.weight, norm.bias, None, structure, norm, settings)
+    return results[0], after, *results[1:]
 
 
 def finished(x: Tensor, before: Floats) -> Tensor:
@@ -136,7 +144,10 @@ def _checked(
 
 
 class _Settings(NamedTuple):
-    """How `_Unit` computes; `before` and `after`, [4, channels], are what is to be done to its input and its result."""
+    """How `_Unit` computes; `before` and `after`, [4, channels], are what is to be done to its input and its result.
+
+    `opened` and `through` are those of `conv_norm` and `conv_pending`.
+    """
 
     training: bool
     relu: bool
@@ -144,6 +155,8 @@ class _Settings(NamedTuple):
     readers: int
     before: Floats | None
     after: Floats | None
+    opened: bool
+    through: bool
 
 
 class _Geometry(NamedTuple):
@@ -234,6 +247,11 @@ def _ring_rows(structure: Structure, n: int, width: int) -> Rows:
     return structure.rows(("ring", ring), structure.entries, make, ring.planes_at_once(structure))
 
 
+def _twin(x: Tensor) -> Tensor:
+    """`x` once more. No view, to autograd: two tensors that happen to lie in the same place."""
+    return x.new_empty(0).set_(x.untyped_storage(), x.storage_offset(), x.shape, x.stride())
+
+
 class _Unit(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -247,7 +265,7 @@ class _Unit(torch.autograd.Function):
         norm: Norm,
         settings: _Settings,
     ) -> tuple[Tensor, ...]:
-        training, relu, border, readers, before, after = settings
+        training, relu, border, readers, before, after, opened, through = settings
         x = to_layout(x, structure.shape[2] // 2 if before is None else 0)
         x_border = border_of(x) or 0
         residual_border = 0
@@ -276,36 +294,40 @@ class _Unit(torch.autograd.Function):
             moments[0], moments[1], norm.eps, norm.momentum, training, relu, threads=torch.get_num_threads(),
         )  # fmt: skip
         # Where ReLU is open is told from z, unless a residual was added behind it.
-        ctx.save_for_backward(x, z, y if relu and residual is not None else None, weight, scale, bias)
-        ctx.kept = structure, plan, values, before, moments, norm.eps, training, relu
+        ctx.save_for_backward(x, z, y if relu and residual is not None and not opened else None, weight, scale, bias)
+        ctx.kept = structure, plan, values, before, moments, norm.eps, training, relu, opened, through
         ctx.set_materialize_grads(False)
         if y is None:
-            return (z,)
-        if readers == 1:
-            return (y,)
-        # No view, to autograd: two results that happen to lie in the same place.
-        return y, y.new_empty(0).set_(y.untyped_storage(), y.storage_offset(), y.shape, y.stride())
+            return (z, _twin(x)) if through else (z,)
+        return (y, _twin(y)) if readers == 2 else (y,)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         x, z, y, weight, scale, bias = ctx.saved_tensors
-        structure, plan, values, before, moments, eps, training, relu = ctx.kept
+        structure, plan, values, before, moments, eps, training, relu, opened, through = ctx.kept
         needs = ctx.needs_input_grad
-        given = [to_layout(grad) for grad in grads if grad is not None]
+        passed = grads[1] if through else None
+        given = [to_layout(grad) for grad in grads[: 1 if through else 2] if grad is not None]
         if not given:
-            return (None,) * len(needs)
+            return (None if passed is None else torch.where(x <= 0, 0, passed), *[None] * (len(needs) - 1))
         grad, other = given[0], given[1] if len(given) == 2 else None
         n, channels, h, w = grad.shape
         g = _geometry(n, channels, h, w, border_of(grad) or 0)
         o = g if other is None else _geometry(n, channels, h, w, border_of(other) or 0)
+        passed = None if passed is None else to_layout(passed)
+        p = _Geometry(0, 0, 0, 0)
+        if passed is not None:
+            p = _geometry(n, structure.inputs, h, w, border_of(passed) or 0)
         size = grad.itemsize
         z_grad = empty(n, channels, h, w, border=structure.shape[2] // 2, dtype=grad.dtype, clear=False)
         x_grad = residual_grad = weight_grad = None
         # What `before` makes of x is at hand only where its gradient is computed.
         if needs[0] or (needs[1] and before.size):
             x_grad = empty(n, structure.inputs, h, w, dtype=grad.dtype)
-        if needs[4]:
+        if needs[4] and opened:
+            residual_grad = grad
+        elif needs[4]:
             residual_grad = empty(n, channels, h, w, dtype=grad.dtype)
         if needs[1]:  # in the weight's own strides, so that autograd takes it as it is
             weight_grad = grad.new_zeros(weight.numel()).as_strided(weight.shape, weight.stride())
@@ -317,7 +339,7 @@ class _Unit(torch.autograd.Function):
             (
                 channels, h, w * n, plan.x.row, weight.numel(), plan.x.size, plan.out.size, g.size, o.size,
                 plan.z_grad.size, structure.inputs, *g[1:], *o[1:], *plan.out[1:], *plan.z_grad[1:],
-                *plan.x[1:3],
+                *plan.x[1:3], *p,
             ),
             (
                 grad.data_ptr() - size * g.origin,
@@ -326,12 +348,12 @@ class _Unit(torch.autograd.Function):
                 x.data_ptr() - size * plan.x.origin, scale.data_ptr(),
                 z_grad.data_ptr() - size * plan.z_grad.origin,
                 0 if x_grad is None else x_grad.data_ptr(),
-                0 if residual_grad is None else residual_grad.data_ptr(),
+                0 if residual_grad is None or opened else residual_grad.data_ptr(),
                 0 if weight_grad is None else weight_grad.data_ptr(),
                 0 if other is None else other.data_ptr() - size * o.origin,
-                bias.data_ptr(),
+                bias.data_ptr(), 0 if passed is None else passed.data_ptr() - size * p.origin,
             ),
-            norm_grads.numpy(), moments[0], moments[1], eps, training, relu,
+            norm_grads.numpy(), moments[0], moments[1], eps, training, relu and not opened, through,
             threads=torch.get_num_threads(),
         )  # fmt: skip
         return x_grad, weight_grad, norm_grads[0], norm_grads[1], residual_grad, None, None, None

@@ -173,20 +173,22 @@ def _scatter(sums, places, numbers, addresses, like):  # type: ignore[no-untyped
 @njit(nogil=True, cache=True)
 def _backward(  # type: ignore[no-untyped-def]
     values, places, position, offsets, bounds, ahead, before, x_offsets, first, size, channel, numbers, addresses,
-    norm_grads, mean, variance, eps, training, relu,
+    norm_grads, mean, variance, eps, training, relu, through,
 ):  # fmt: skip
     channels, rows, length, x_row, _, x_size, _, _, _, z_size, sources = numbers[:11]
     _backward_norm(values, numbers, addresses, norm_grads, mean, variance, eps, training, relu, 0, channels)
     x, z_grad = flat(addresses[3], x_size, values), flat(addresses[5], z_size, values)
     x_grad, shape = flat(addresses[6], sources * rows * length, values), (sources, rows, length)
     sums = np.zeros((1, len(values)))
-    if addresses[6] and addresses[8]:
+    added, added_at = flat(addresses[11], numbers[25], values), (numbers[26], numbers[27], numbers[28], int(through))
+    if addresses[6] and (addresses[8] or through):
         steps, chunks = (numbers[23], numbers[24], x_row, numbers[22]), gradients.count_chunks(rows, length)
         gradients.both_items(
-            x_grad, values[position], offsets, bounds, sums, z_grad, x, before, shape, steps, ahead,
-            0, chunks * kernels.count_items(sources, 1),
+            x_grad, values[position], offsets, bounds, sums, z_grad, x, before, added, added_at, shape, steps,
+            ahead, 0, chunks * kernels.count_items(sources, 1),
         )  # fmt: skip
-        _scatter(sums, places[position], numbers, addresses, values)
+        if addresses[8]:
+            _scatter(sums, places[position], numbers, addresses, values)
     elif addresses[6]:
         items, steps = kernels.count_items(sources, rows), (0, rows * length, length, numbers[22])
         kernels.gather_items(x_grad, z_grad, offsets, values[position], bounds, shape, steps, ahead, 0, items)
@@ -199,7 +201,7 @@ def _backward(  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True, parallel=True)
 def _backward_threads(  # type: ignore[no-untyped-def]
     values, places, position, offsets, bounds, ahead, before, x_offsets, first, size, channel, numbers, addresses,
-    norm_grads, mean, variance, eps, training, relu, threads,
+    norm_grads, mean, variance, eps, training, relu, through, threads,
 ):  # fmt: skip
     channels, rows, length, x_row, _, x_size, _, _, _, z_size, sources = numbers[:11]
     for i in prange(threads):
@@ -208,15 +210,18 @@ def _backward_threads(  # type: ignore[no-untyped-def]
     x, z_grad = flat(addresses[3], x_size, values), flat(addresses[5], z_size, values)
     x_grad, shape = flat(addresses[6], sources * rows * length, values), (sources, rows, length)
     transposed = values[position]
-    if addresses[6] and addresses[8]:
+    added, added_at = flat(addresses[11], numbers[25], values), (numbers[26], numbers[27], numbers[28], int(through))
+    if addresses[6] and (addresses[8] or through):
         chunks, steps = gradients.count_chunks(rows, length), (numbers[23], numbers[24], x_row, numbers[22])
         items, sums = chunks * kernels.count_items(sources, 1), np.zeros((chunks, len(values)))
         for i in prange(threads):
             begin, end = items * i // threads, items * (i + 1) // threads
             gradients.both_items(
-                x_grad, transposed, offsets, bounds, sums, z_grad, x, before, shape, steps, ahead, begin, end
-            )
-        _scatter(sums, places[position], numbers, addresses, values)
+                x_grad, transposed, offsets, bounds, sums, z_grad, x, before, added, added_at, shape, steps,
+                ahead, begin, end,
+            )  # fmt: skip
+        if addresses[8]:
+            _scatter(sums, places[position], numbers, addresses, values)
     elif addresses[6]:
         items, steps = kernels.count_items(sources, rows), (0, rows * length, length, numbers[22])
         for i in prange(threads):
@@ -257,10 +262,12 @@ def backward(*arguments: Any, threads: int) -> None:
             needs the address of the gradient of x, if it is not [4, 0]; offsets in x and groups as for
             `spfde_exp.engine.kernels.dots`; numbers: channels, rows and length, row of x, sizes of weight, x, out, the
             gradient, another one, and that of z, channels of x, origin, plane and row of the gradient, of the other, of
-            out and of the gradient of z, and origin and plane of x; addresses of the gradient, out (or 0, to compute
-            again where ReLU is open, without a residual), z, x, scale, of the gradients of z, x (or 0), residual (or
-            0), weight (or 0), of another gradient to add (or 0), and of bias; norm_grads; mean, variance, eps, training
-            and relu of `forward`.
+            out and of the gradient of z, origin and plane of x, and size, origin, plane and row of what is added to
+            the gradient of x; addresses of the gradient, out (or 0, to compute again where ReLU is open, without a
+            residual), z, x, scale, of the gradients of z, x (or 0), residual (or 0), weight (or 0), of another gradient
+            to add (or 0), of bias, and of what is added to the gradient of x (or 0); norm_grads; mean, variance, eps,
+            training and relu of `forward`; through: whether the gradient of x is zero where x is not positive, and
+            something may be added to it.
     """
     _run(_backward, _backward_threads, arguments, threads)
 

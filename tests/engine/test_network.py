@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spfde_exp.engine.layers import SparseConv
+from spfde_exp.engine.layers import SparseConv, SparseUnit
 from spfde_exp.engine.network import SMALL_FILTER, SparseNetwork, sparse_layers
 from spfde_exp.hooked import reads_shapes_only
 from spfde_exp.models import BlockModel, build
@@ -179,6 +179,17 @@ def test_convolutions_are_hooked_as_ever() -> None:
     assert sorted(seen) == sorted(plain)  # a convolution may wait for its residual
     assert len(seen) == len(kept)
     assert not any("forward" in module.__dict__ for module in model.modules())
+
+
+def test_residuals_go_by_the_first_convolution_of_a_block() -> None:
+    """Where there is no shortcut convolution: both blocks of the first stage, and the second of each other one."""
+    model, kept = network_of("resnet14", 0.5)
+    network = engine_of(model.train(), kept)
+    units = [part for part in network._network(0, leading=False).modules() if isinstance(part, SparseUnit)]
+    passing = [unit for unit in units if unit.passes]
+    layers = {id(module): name for name, module in model.named_modules()}
+    names = [layers[id(unit.conv.conv)] for unit in passing]
+    assert names == [f"stage{block}.conv1" for block in ("1.0", "1.1", "2.1", "3.1")]
 
 
 def test_hooks_that_read_numbers_find_them() -> None:

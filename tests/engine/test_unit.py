@@ -193,6 +193,49 @@ def test_what_is_left_to_the_next_changes_no_bit(
         assert torch.allclose(own, other, rtol=1e-8, atol=1e-8) if to_rounding else torch.equal(own, other)
 
 
+@given(
+    n=st.sampled_from([1, 3, 16, 33]), channels=st.tuples(*[st.integers(1, 19)] * 3), h=st.integers(1, 6),
+    w=st.integers(2, 6), kernels=st.tuples(*[st.sampled_from([1, 3, 5])] * 3),
+    density=st.sampled_from([0.0, 0.1, 0.5, 1.0]), training=st.booleans(), add=st.booleans(),
+    used=st.sampled_from([(True, True), (True, False), (False, True)]),
+    resting=st.sets(st.sampled_from(["first", "second"])), threads=st.sampled_from([1, 3]),
+)  # fmt: skip
+def test_what_goes_by_the_next_changes_no_bit(
+    n: int, channels: tuple[int, int, int], h: int, w: int, kernels: tuple[int, int, int], density: float,
+    training: bool, add: bool, used: tuple[bool, bool], resting: set[str], threads: int,
+) -> None:  # fmt: skip
+    """A residual around the second and the third of three, by two results of the first, and by way of the second.
+
+    Where the third one's result is used, its residual, or both; without gradients of the first or the second weight.
+    """
+    inputs, outer, inner = channels
+    shapes = (inputs, outer), (outer, inner), (inner, outer)
+    cases = [Case(n, *shape, h, w, kernel, density) for shape, kernel in zip(shapes, kernels, strict=True)]
+    results = []
+    for by_the_second in (False, True):
+        with exact(threads, "fp32"):
+            tensors = [case.leaves(torch.float32, add=add and case is cases[0]) for case in cases]
+            for name, leaves in zip(("first", "second"), tensors, strict=False):
+                leaves["weight"].requires_grad_(name not in resting)
+            units = [(t["weight"], case.structure, Norm(t["scale"], t["bias"], *case.running(torch.float32)))
+                     for t, case in zip(tensors, cases, strict=True)]  # fmt: skip
+            made = conv_norm(
+                tensors[0]["x"], *units[0], training=training, residual=tensors[0].get("residual"), relu=True,
+                border=kernels[1] // 2, readers=1 if by_the_second else 2, opened=by_the_second,
+            )  # fmt: skip
+            z, before, *other = conv_pending(made[0], *units[1], training=training, relu=True, through=by_the_second)
+            (residual,) = other or made[1:]
+            assert torch.equal(residual, made[0]) and residual.data_ptr() == made[0].data_ptr()
+            kept = residual if used[1] else None
+            y = conv_norm(z, *units[2], training=training, residual=kept, before=before)[0] if used[0] else residual
+            wanted = [leaf for t in tensors for name, leaf in t.items() if leaf.requires_grad]
+            loss = (y * drawn(*y.shape, seed=5, dtype=torch.float32)).sum()
+            gradients = torch.autograd.grad(loss, wanted, allow_unused=True)
+            results.append([y, *gradients])
+    for own, other in zip(*results, strict=True):
+        assert (own is None and other is None) or torch.equal(own, other)
+
+
 def test_moments_do_not_cancel() -> None:
     """A channel a thousand times as far from zero as it is wide, in float32."""
     case = Case(16, 1, 1, 9, 5, 1, 1.0)
