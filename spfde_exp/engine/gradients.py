@@ -37,8 +37,8 @@ def _sum_and_products(vectors: int) -> Any:
     """out[o:] = sum of values[k] * g[offsets[k] + t:] over k from begin to end, for so many vectors.
 
     The products of these parts of g and x[i:] are added up in the vectors at products[p:], one for each k. If `more`,
-    the sum is added to what `out` holds; then, if `adds`, added[a:] is added, and if `shuts`, out is zero where x is
-    not positive.
+    the sum is added to what `out` holds; then, if `adds`, added[a:] is added, and if `shuts`, `out` is zero where x
+    is not positive.
     """
 
     @intrinsic
@@ -117,13 +117,13 @@ def count_chunks(rows, length):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def both_items(  # type: ignore[no-untyped-def]
-    out, values, offsets, bounds, sums, g, x, before, added, added_at, shape, steps, ahead, begin, end
+    out, values, offsets, bounds, sums, g, x, before, added, added_at, through, shape, steps, ahead, begin, end
 ):
     """`both_gradients` for some items: blocks of channels in a chunk of rows each, chunk after chunk.
 
     `sums` are [chunks, non-zeros], or [1, non-zeros] for all chunks together. With `before`, [4, channels] and not
     [4, 0], the input is what `spfde_exp.engine.affine.normalise_row` makes of x. `added`, if it is not empty, is added
-    to `out`; `added_at` are its origin, plane and row, and whether `out` is zero where the input is not positive.
+    to `out`; `added_at` are its origin, plane and row. With `through`, `out` is zero where the input is not positive.
     """
     channels, rows, length = shape
     blocks, lanes = -(-channels // BLOCK), BYTES // x.itemsize
@@ -139,8 +139,8 @@ def both_items(  # type: ignore[no-untyped-def]
         products[: (stop - k) * lanes] = 0
         for line in range(chunk * at_once, min(rows, (chunk + 1) * at_once)):
             _both_row(
-                out, values, offsets, bounds, products, part, g, x, before, added, added_at, shape, steps, ahead, line,
-                those,
+                out, values, offsets, bounds, products, part, g, x, before, added, added_at, through, shape, steps,
+                ahead, line, those,
             )  # fmt: skip
         into = sums[chunk % len(sums)]
         for j in range(k, stop):
@@ -149,12 +149,13 @@ def both_items(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _both_row(  # type: ignore[no-untyped-def]
-    out, values, offsets, bounds, products, made, g, x, before, added, added_at, shape, steps, ahead, line, those
-):
+    out, values, offsets, bounds, products, made, g, x, before, added, added_at, through, shape, steps, ahead, line,
+    those,
+):  # fmt: skip
     """One row of a block of channels, part by part; `made` has room for one of the input."""
     channels, rows, length = shape
     x_origin, x_plane, x_row, g_row = steps
-    added_origin, added_plane, added_row, opened = added_at
+    added_origin, added_plane, added_row = added_at
     last = len(bounds) - 2
     lanes = BYTES // x.itemsize
     most = _LARGEST * lanes
@@ -181,7 +182,7 @@ def _both_row(  # type: ignore[no-untyped-def]
                     normalise_row(made, 0, x, i + left, right - left, before, channel)
                     i = -left
                 p, at = (k - earlier) * lanes, left
-                adds, shuts = slab == last and len(added) > 0, slab == last and opened != 0
+                adds, shuts = slab == last and len(added) > 0, slab == last and through
                 while right - at >= most:
                     _both_most(
                         out, g, offsets, values, products, factors, added, k, stop, o + at, t + at, i + at, p, a + at,
@@ -219,11 +220,13 @@ def _both_row(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, parallel=True)
 def _both_threads(  # type: ignore[no-untyped-def]
-    out, values, offsets, bounds, sums, g, x, before, added, added_at, shape, steps, ahead, items, threads
+    out, values, offsets, bounds, sums, g, x, before, added, added_at, through, shape, steps, ahead, items, threads
 ):
     for i in prange(threads):
         begin, end = items * i // threads, items * (i + 1) // threads
-        both_items(out, values, offsets, bounds, sums, g, x, before, added, added_at, shape, steps, ahead, begin, end)
+        both_items(
+            out, values, offsets, bounds, sums, g, x, before, added, added_at, through, shape, steps, ahead, begin, end
+        )
 
 
 def both_gradients(
@@ -262,13 +265,13 @@ def both_gradients(
     if threads == 1 or items == 1:
         sums = np.zeros((1, len(values)))
         both_items(
-            out, values, offsets, bounds, sums, g, x, before, out[:0], (0, 0, 0, 0), shape, steps, ahead, 0, items
+            out, values, offsets, bounds, sums, g, x, before, out[:0], (0, 0, 0), False, shape, steps, ahead, 0, items
         )
         return sums[0]
     sums = np.zeros((chunks, len(values)))
     set_threads(threads)
     _both_threads(
-        out, values, offsets, bounds, sums, g, x, before, out[:0], (0, 0, 0, 0), shape, steps, ahead, items,
+        out, values, offsets, bounds, sums, g, x, before, out[:0], (0, 0, 0), False, shape, steps, ahead, items,
         min(threads, items),
     )  # fmt: skip
     total = sums[0]

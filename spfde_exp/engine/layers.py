@@ -137,6 +137,7 @@ class SparseUnit(nn.Module):
         if self._reader is None:
             return self._made(x, residual, before)
         through, made = self.passes and other is None, list[Any]()
+        # Who gives nothing to pass on has looked at the same hooks, and found nobody.
         if self.is_looked_at() and not through:
             return self._made(x, residual, before), None, *([other] if self.passes else [])
         z = called(self.conv.conv, partial(self._unit, partial(conv_pending, through=through), before, made), x)

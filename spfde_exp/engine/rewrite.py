@@ -34,7 +34,8 @@ def traced(part: nn.Module) -> fx.GraphModule:
 def rewritten(module: fx.GraphModule, sparse: Collection[str], structures: Structures) -> fx.GraphModule:
     """`module` with the convolutions `sparse` by their non-zeros, and what lies between them in one pass each.
 
-    What one convolution alone reads of a batch norm is left to that convolution to make.
+    What one convolution alone reads of a batch norm is left to that convolution to make; what the first convolution of
+    a block and a residual read goes to the residual by way of that convolution.
 
     The parameters, buffers and convolutions are those of `module`: whatever changes them, or hooks a convolution, does
     so here as well. Hooks of batch norms and ReLUs that became one module do not.
@@ -117,8 +118,8 @@ def _fuse(module: fx.GraphModule, node: fx.Node, norm: nn.BatchNorm2d, modules: 
 
 
 def _give_each(graph: fx.Graph, node: fx.Node, unit: SparseUnit, modules: dict[str, Any]) -> None:
-    """Have `unit` give two readers of its result, modules of the engine, one each."""
-    readers = list(node.users)
+    """Have `unit` give two readers of its result, modules of the engine, one each, to the earlier one the first."""
+    readers = sorted(node.users, key=list(graph.nodes).index)
     if len(readers) != 2 or None in (_engines(reader, modules) for reader in readers):
         return
     unit.readers = 2
@@ -139,10 +140,10 @@ def _leave_to(graph: fx.Graph, node: fx.Node, source: fx.Node, modules: dict[str
 
 def _pass_by(graph: fx.Graph, node: fx.Node, unit: SparseUnit, modules: dict[str, Any]) -> None:
     """Have the second reader of `unit` get its result from the first, if that is a unit that leaves its own to one."""
-    one, other = sorted(node.users, key=lambda given: list(graph.nodes).index(next(iter(given.users))))
+    one, other = node.users
     first, second = (next(iter(given.users)) for given in (one, other))
     reads = _engines(first, modules)
-    if not isinstance(reads, SparseUnit) or not reads.leaves or first.args != (one,):
+    if not isinstance(reads, SparseUnit) or not reads.leaves:
         return
     unit.pass_by(reads)
     first.prepend(other)

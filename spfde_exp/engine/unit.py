@@ -86,16 +86,19 @@ def conv_pending(
     """`conv_norm` but for its result, which only one other reads and makes as it goes: less to write, keep and read.
 
     Args:
-        through: give `x`, the result of ReLU, back as well, in the same memory, for whoever else reads it. The gradient
-            of `x` is the sum of both, zero where ReLU was shut: whoever made `x` needs no pass for either.
+        through: give `x`, the result of ReLU, back as well for whoever else reads it, in the same memory if it is in
+            the layout. The gradient of `x` is the sum of both, zero where ReLU was shut: whoever made `x` needs no pass
+            for either.
 
     Returns:
         The result of the convolution, whose gradient is that of the result of the batch norm and ReLU; what that other
         is to be given as `before`, [4, channels]; and `x` if it is to go `through`.
 
     Raises:
-        ValueError: as `conv_norm`.
+        ValueError: as `conv_norm`; an `x` that is yet to be made is to go `through`.
     """
+    if through and before is not None:
+        raise ValueError("what `before` says is yet to be done to `x`: it cannot go through")
     weight = _checked(x, weight, structure, norm, training, before)
     after = np.empty((4, structure.shape[0]), np.float32 if x.dtype == torch.float32 else np.float64)
     settings = _Settings(training, relu, 0, 1, before, after, opened=False, through=through)
@@ -297,8 +300,13 @@ class _Unit(torch.autograd.Function):
         ctx.save_for_backward(x, z, y if relu and residual is not None and not opened else None, weight, scale, bias)
         ctx.kept = structure, plan, values, before, moments, norm.eps, training, relu, opened, through
         ctx.set_materialize_grads(False)
+        if through:
+            twin = _twin(x)
+            if not ctx.needs_input_grad[0]:  # or else its reader would compute a gradient for nobody
+                ctx.mark_non_differentiable(twin)
+            return z, twin
         if y is None:
-            return (z, _twin(x)) if through else (z,)
+            return (z,)
         return (y, _twin(y)) if readers == 2 else (y,)
 
     @staticmethod
@@ -326,7 +334,7 @@ class _Unit(torch.autograd.Function):
         if needs[0] or (needs[1] and before.size):
             x_grad = empty(n, structure.inputs, h, w, dtype=grad.dtype)
         if needs[4] and opened:
-            residual_grad = grad
+            residual_grad = grad  # in the same memory: nobody writes to a gradient that is given to it
         elif needs[4]:
             residual_grad = empty(n, channels, h, w, dtype=grad.dtype)
         if needs[1]:  # in the weight's own strides, so that autograd takes it as it is

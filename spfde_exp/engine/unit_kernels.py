@@ -180,11 +180,11 @@ def _backward(  # type: ignore[no-untyped-def]
     x, z_grad = flat(addresses[3], x_size, values), flat(addresses[5], z_size, values)
     x_grad, shape = flat(addresses[6], sources * rows * length, values), (sources, rows, length)
     sums = np.zeros((1, len(values)))
-    added, added_at = flat(addresses[11], numbers[25], values), (numbers[26], numbers[27], numbers[28], int(through))
+    added, added_at = flat(addresses[11], numbers[25], values), (numbers[26], numbers[27], numbers[28])
     if addresses[6] and (addresses[8] or through):
         steps, chunks = (numbers[23], numbers[24], x_row, numbers[22]), gradients.count_chunks(rows, length)
         gradients.both_items(
-            x_grad, values[position], offsets, bounds, sums, z_grad, x, before, added, added_at, shape, steps,
+            x_grad, values[position], offsets, bounds, sums, z_grad, x, before, added, added_at, through, shape, steps,
             ahead, 0, chunks * kernels.count_items(sources, 1),
         )  # fmt: skip
         if addresses[8]:
@@ -210,14 +210,14 @@ def _backward_threads(  # type: ignore[no-untyped-def]
     x, z_grad = flat(addresses[3], x_size, values), flat(addresses[5], z_size, values)
     x_grad, shape = flat(addresses[6], sources * rows * length, values), (sources, rows, length)
     transposed = values[position]
-    added, added_at = flat(addresses[11], numbers[25], values), (numbers[26], numbers[27], numbers[28], int(through))
+    added, added_at = flat(addresses[11], numbers[25], values), (numbers[26], numbers[27], numbers[28])
     if addresses[6] and (addresses[8] or through):
         chunks, steps = gradients.count_chunks(rows, length), (numbers[23], numbers[24], x_row, numbers[22])
         items, sums = chunks * kernels.count_items(sources, 1), np.zeros((chunks, len(values)))
         for i in prange(threads):
             begin, end = items * i // threads, items * (i + 1) // threads
             gradients.both_items(
-                x_grad, transposed, offsets, bounds, sums, z_grad, x, before, added, added_at, shape, steps,
+                x_grad, transposed, offsets, bounds, sums, z_grad, x, before, added, added_at, through, shape, steps,
                 ahead, begin, end,
             )  # fmt: skip
         if addresses[8]:

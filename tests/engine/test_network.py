@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -224,6 +225,39 @@ def test_hooks_that_read_numbers_find_them() -> None:
     assert all(map(torch.equal, results[0], results[2]))
 
 
+@pytest.mark.parametrize("name", ["stage1.0.conv2", "stage1.1.conv1", "stage1.1.conv2"])
+def test_hooks_see_whole_gradients_around_a_residual(name: str) -> None:
+    """Of the result of a block, and of what the convolution that would pass a residual on gives; no bit changes."""
+    model, kept = network_of("resnet14", 0.5)
+    x, y = images(8)
+    seen: list[Tensor] = []
+
+    def look(_: nn.Module, __: object, grads: tuple[Tensor]) -> None:
+        seen.append(grads[0].clone())
+
+    def step(net: BlockModel, logits: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        loss = F.cross_entropy(logits(x), y)
+        return [loss, *torch.autograd.grad(loss, list(net.parameters()))]
+
+    plain = copy.deepcopy(model).train()
+    block = plain.get_submodule(name.rpartition(".")[0])
+    if name.endswith("conv2"):
+        block.register_full_backward_hook(look)
+    else:
+        block.get_submodule("conv2").register_full_backward_hook(lambda _, grads, __: look(_, __, grads))
+    step(plain, plain)
+    truth = seen.pop()
+    results = []
+    for hooked in (False, True):
+        ours = copy.deepcopy(model).train()
+        if hooked:
+            ours.get_submodule(name).register_full_backward_hook(look)
+        results.append(step(ours, engine_of(ours, kept)))
+    (found,) = seen
+    torch.testing.assert_close(found, truth, rtol=1e-8, atol=1e-12)
+    assert all(map(torch.equal, *results))
+
+
 def test_what_the_next_convolution_alone_reads_is_not_kept() -> None:
     """A block of two convolutions keeps the results of both, and of the second batch norm."""
     model, kept = network_of("resnet14", 0.5)
@@ -347,6 +381,36 @@ def test_units_that_others_read_too(frozen: int) -> None:
     kept = masks_of(model)
     ours = copy.deepcopy(model)
     compare(model.train(), kept, ours.train(), engine_of(ours, kept, frozen), 8, frozen=frozen)
+
+
+class Crossed(nn.Module):
+    """Blocks whose shortcut is a convolution that is no unit, and comes first or last."""
+
+    def __init__(self, first: bool, **shortcut: Any) -> None:
+        super().__init__()
+        self.first, self.alike = first, "stride" not in shortcut
+        self.stem, self.conv1 = nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        self.conv2, self.shortcut = nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.Conv2d(8, 8, 1, **shortcut)
+        self.bn, self.bn1, self.bn2 = nn.BatchNorm2d(8), nn.BatchNorm2d(8), nn.BatchNorm2d(8)
+        self.classifier = nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn(self.stem(x)))
+        by = self.shortcut(x) if self.first else None
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        by = self.shortcut(x) if by is None else by
+        y = F.relu(y + by) if self.alike else F.relu(y).mean((2, 3), keepdim=True) + by
+        return self.classifier(y.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("shortcut", [{"bias": True}, {"bias": False}, {"bias": False, "stride": 2}], ids=str)
+@pytest.mark.parametrize("first", [True, False])
+def test_shortcuts_that_are_no_units(first: bool, shortcut: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    model = build_custom(lambda: Crossed(first, **shortcut), {}, [["stem", "bn"]], 10, (3, 8, 8)).double()
+    kept = masks_of(model)
+    ours = copy.deepcopy(model)
+    compare(model.train(), kept, ours.train(), engine_of(ours, kept), 8)
 
 
 def test_what_looks_at_data_cannot_be_traced() -> None:

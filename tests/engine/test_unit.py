@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -197,26 +197,34 @@ def test_what_is_left_to_the_next_changes_no_bit(
     n=st.sampled_from([1, 3, 16, 33]), channels=st.tuples(*[st.integers(1, 19)] * 3), h=st.integers(1, 6),
     w=st.integers(2, 6), kernels=st.tuples(*[st.sampled_from([1, 3, 5])] * 3),
     density=st.sampled_from([0.0, 0.1, 0.5, 1.0]), training=st.booleans(), add=st.booleans(),
-    used=st.sampled_from([(True, True), (True, False), (False, True)]),
-    resting=st.sets(st.sampled_from(["first", "second"])), threads=st.sampled_from([1, 3]),
+    used=st.sampled_from([(True, True), (True, False), (False, True)]), project=st.booleans(),
+    resting=st.sets(st.sampled_from(["first", "second", "all before"])), threads=st.sampled_from([1, 3]),
+)  # fmt: skip
+@example(
+    n=3, channels=(1, 19, 35), h=4, w=5, kernels=(1, 5, 3), density=1.0, training=True, add=True, used=(True, True),
+    project=False, resting=set(), threads=1,
 )  # fmt: skip
 def test_what_goes_by_the_next_changes_no_bit(
     n: int, channels: tuple[int, int, int], h: int, w: int, kernels: tuple[int, int, int], density: float,
-    training: bool, add: bool, used: tuple[bool, bool], resting: set[str], threads: int,
+    training: bool, add: bool, used: tuple[bool, bool], project: bool, resting: set[str], threads: int,
 ) -> None:  # fmt: skip
     """A residual around the second and the third of three, by two results of the first, and by way of the second.
 
-    Where the third one's result is used, its residual, or both; without gradients of the first or the second weight.
+    Where the third one's result is used, its residual, or both; with a convolution of the residual or none; without
+    gradients of the first or the second weight, or of anything of the first. The example has so many weights that the
+    second's gradient is made in several slabs.
     """
     inputs, outer, inner = channels
-    shapes = (inputs, outer), (outer, inner), (inner, outer)
-    cases = [Case(n, *shape, h, w, kernel, density) for shape, kernel in zip(shapes, kernels, strict=True)]
+    shapes = (inputs, outer), (outer, inner), (inner, outer), (outer, outer)
+    cases = [Case(n, *shape, h, w, kernel, density) for shape, kernel in zip(shapes, (*kernels, 3), strict=True)]
     results = []
     for by_the_second in (False, True):
         with exact(threads, "fp32"):
             tensors = [case.leaves(torch.float32, add=add and case is cases[0]) for case in cases]
             for name, leaves in zip(("first", "second"), tensors, strict=False):
                 leaves["weight"].requires_grad_(name not in resting)
+            for leaf in tensors[0].values() if "all before" in resting else ():
+                leaf.requires_grad_(False)
             units = [(t["weight"], case.structure, Norm(t["scale"], t["bias"], *case.running(torch.float32)))
                      for t, case in zip(tensors, cases, strict=True)]  # fmt: skip
             made = conv_norm(
@@ -226,11 +234,16 @@ def test_what_goes_by_the_next_changes_no_bit(
             z, before, *other = conv_pending(made[0], *units[1], training=training, relu=True, through=by_the_second)
             (residual,) = other or made[1:]
             assert torch.equal(residual, made[0]) and residual.data_ptr() == made[0].data_ptr()
+            assert residual.requires_grad == made[0].requires_grad
             kept = residual if used[1] else None
+            if project and kept is not None:
+                kept = conv_norm(kept, *units[3], training=training)[0]
             y = conv_norm(z, *units[2], training=training, residual=kept, before=before)[0] if used[0] else residual
-            wanted = [leaf for t in tensors for name, leaf in t.items() if leaf.requires_grad]
-            loss = (y * drawn(*y.shape, seed=5, dtype=torch.float32)).sum()
-            gradients = torch.autograd.grad(loss, wanted, allow_unused=True)
+            wanted = [leaf for t in tensors for leaf in t.values() if leaf.requires_grad]
+            gradients: tuple[Tensor | None, ...] = ()
+            if y.requires_grad:
+                loss = (y * drawn(*y.shape, seed=5, dtype=torch.float32)).sum()
+                gradients = torch.autograd.grad(loss, wanted, allow_unused=True)
             results.append([y, *gradients])
     for own, other in zip(*results, strict=True):
         assert (own is None and other is None) or torch.equal(own, other)
