@@ -25,9 +25,10 @@ from spfde_exp.engine.kernels import (
     fetch_next,
     set_threads,
 )
+from spfde_exp.engine.memory import aligned
 from spfde_exp.engine.vectors import BYTES, Vectors
 
-__all__ = ["both_gradients", "both_items", "count_chunks"]
+__all__ = ["both_gradients", "both_items", "count_chunks", "lines_at_once"]
 
 # Vectors of the gradient of the input, and as many of the input, that are in registers together.
 _LARGEST = 8 if REGISTERS_32 else 2
@@ -110,9 +111,15 @@ _both_most, _both_4, _both_2, _both_1 = (_sum_and_products(n) for n in (_LARGEST
 
 # The compiled functions take flat arrays and plain numbers; mypy cannot look into them.
 @njit(nogil=True, cache=True)
+def lines_at_once(rows, length):  # type: ignore[no-untyped-def]
+    """Rows in a chunk, whose products are summed in the type of the factors."""
+    return min(rows, max(1, AT_ONCE // length))
+
+
+@njit(nogil=True, cache=True)
 def count_chunks(rows, length):  # type: ignore[no-untyped-def]
-    """Chunks of rows whose products are summed in the type of the factors."""
-    return -(-rows // max(1, AT_ONCE // length))
+    """Chunks of so many rows; the last may have fewer."""
+    return -(-rows // lines_at_once(rows, length))
 
 
 @njit(nogil=True, cache=True)
@@ -121,17 +128,19 @@ def both_items(  # type: ignore[no-untyped-def]
 ):
     """`both_gradients` for some items: blocks of channels in a chunk of rows each, chunk after chunk.
 
-    `sums` are [chunks, non-zeros], or [1, non-zeros] for all chunks together. With `before`, [4, channels] and not
-    [4, 0], the input is what `spfde_exp.engine.affine.normalise_row` makes of x. `added`, if it is not empty, is added
-    to `out`; `added_at` are its origin, plane and row. With `through`, `out` is zero where the input is not positive.
+    `sums` are [chunks, non-zeros], or [1, non-zeros] for all chunks together; `offsets` are [1, non-zeros], or
+    [lines, non-zeros] of a ring of lines of `g`, for one row after the other. With `before`, [4, channels] and not
+    [4, 0], the input is what `spfde_exp.engine.affine.normalise_row` makes of x, and `out` is zero where its ReLU is
+    shut. `added`, if it is not empty, is added to `out`; `added_at` are its origin, plane and row. With `through`,
+    `out` is zero where the input is not positive.
     """
     channels, rows, length = shape
     blocks, lanes = -(-channels // BLOCK), BYTES // x.itemsize
-    at_once = max(1, AT_ONCE // length)
+    at_once = lines_at_once(rows, length)
     most = 0
     for first in range(0, channels, BLOCK):
         most = max(most, bounds[-1, min(channels, first + BLOCK) - 1] - bounds[0, first])
-    products, part = np.empty(most * lanes, x.dtype), np.empty(PART * lanes, x.dtype)
+    products, part = aligned(most * lanes, x), aligned(PART * lanes, x)
     for item in range(begin, end):
         chunk, block = item // blocks, item % blocks
         those = block * BLOCK, min(channels, (block + 1) * BLOCK)
@@ -139,8 +148,8 @@ def both_items(  # type: ignore[no-untyped-def]
         products[: (stop - k) * lanes] = 0
         for line in range(chunk * at_once, min(rows, (chunk + 1) * at_once)):
             _both_row(
-                out, values, offsets, bounds, products, part, g, x, before, added, added_at, through, shape, steps,
-                ahead, line, those,
+                out, values, offsets[line % len(offsets)], bounds, products, part, g, x, before, added, added_at,
+                through, shape, steps, ahead, line, those,
             )  # fmt: skip
         into = sums[chunk % len(sums)]
         for j in range(k, stop):
@@ -182,7 +191,8 @@ def _both_row(  # type: ignore[no-untyped-def]
                     normalise_row(made, 0, x, i + left, right - left, before, channel)
                     i = -left
                 p, at = (k - earlier) * lanes, left
-                adds, shuts = slab == last and len(added) > 0, slab == last and through
+                adds = slab == last and len(added) > 0
+                shuts = slab == last and (through or (pending and before[3, channel] == 0))
                 while right - at >= most:
                     _both_most(
                         out, g, offsets, values, products, factors, added, k, stop, o + at, t + at, i + at, p, a + at,
@@ -259,7 +269,7 @@ def both_gradients(
         [non-zeros], in the order of `values`.
     """
     channels, rows, length = shape
-    before = np.empty((4, 0), x.dtype)
+    before, offsets = np.empty((4, 0), x.dtype), offsets[None]
     chunks = int(count_chunks(rows, length))
     items = chunks * -(-channels // BLOCK)
     if threads == 1 or items == 1:

@@ -8,10 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spfde_exp.engine.conv import sparse_conv2d
-from spfde_exp.engine.kernels import Floats
 from spfde_exp.engine.norm import batch_norm
 from spfde_exp.engine.structure import Structure
-from spfde_exp.engine.unit import Norm, conv_norm, conv_pending, finished
+from spfde_exp.engine.unit import Norm, Pending, conv_norm, conv_pending, finished
 from spfde_exp.hooked import reads_numbers
 
 __all__ = ["SparseConv", "SparseNorm", "SparseUnit", "can_convolve", "can_normalise", "can_unite"]
@@ -126,7 +125,7 @@ class SparseUnit(nn.Module):
         first.passes = True
 
     def forward(
-        self, x: Tensor, residual: Tensor | None = None, before: Floats | None = None, other: Tensor | None = None
+        self, x: Tensor, residual: Tensor | None = None, before: Pending | None = None, other: Tensor | None = None
     ) -> Any:
         """The result, as often as it is read.
 
@@ -153,7 +152,7 @@ class SparseUnit(nn.Module):
         units = [self] if self._reader is None else [self, self._reader]
         return any(reads_numbers(unit.conv.conv) for unit in units)
 
-    def _made(self, x: Tensor, residual: Tensor | None, before: Floats | None) -> Any:
+    def _made(self, x: Tensor, residual: Tensor | None, before: Pending | None) -> Any:
         shape = x.shape[0], self.conv.conv.out_channels, *x.shape[2:]
         if residual is not None and residual.shape != shape:  # broadcast
             x = x if before is None else finished(x, before)
@@ -169,7 +168,7 @@ class SparseUnit(nn.Module):
             results = made[0] if y is made[0][0] else (y,) * self.readers  # a hook may put another in its place
         return results if self.readers > 1 else results[0]
 
-    def _unit(self, unit: Callable[..., Any], before: Floats | None, made: list[Any], x: Tensor) -> Tensor:
+    def _unit(self, unit: Callable[..., Any], before: Pending | None, made: list[Any], x: Tensor) -> Tensor:
         """The first of the results of `unit`, all of which are put into `made`."""
         conv, norm = self.conv.conv, self.norm
         results = unit(

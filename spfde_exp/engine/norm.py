@@ -105,10 +105,10 @@ class _BatchNorm(torch.autograd.Function):
         copy = out if residual_grad is None else padded(residual_grad)
         result = g if y is None else padded(y)
         backward(
-            _flat(out), _place(out, w), _flat(copy), _place(copy, w), _flat(g), _place(g, w), _flat(g), _place(g, w),
+            _flat(out), _place(out, w), _flat(copy), _place(copy, w), _flat(g), _place(g, w),
             _flat(result), _place(result, w), _flat(source), _place(source, w), (h, w * n),
             weight.detach().numpy(), bias.detach().numpy(), weight_grad.numpy(), bias_grad.numpy(), mean, variance, eps,
-            (training, residual_grad is not None, False, relu, again),
+            (training, residual_grad is not None, relu, again),
             channels=channels, threads=torch.get_num_threads(),
         )  # fmt: skip
         return x_grad, weight_grad, bias_grad, residual_grad, None, None, None, None, None, None

@@ -13,7 +13,8 @@ from spfde_exp.engine.kernels import set_threads
 from spfde_exp.engine.sums import product_sum, row_sum, square_sum
 
 __all__ = [
-    "affine_of", "backward", "backward_channels", "clear", "forward", "forward_channels", "merged", "row_moments",
+    "affine_of", "backward", "become_gradient", "channel_sums", "clear", "forward", "forward_channels", "merged",
+    "open_relu", "row_moments", "row_of", "row_sums", "shift_and_slope", "write_gradient",
 ]  # fmt: skip
 
 
@@ -25,9 +26,10 @@ def _normalised(x, mean, scale, bias):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _open_relu(out, g, other, y, x, mean, scale, bias, flags):  # type: ignore[no-untyped-def]
+def open_relu(out, g, other, y, x, affine, flags):  # type: ignore[no-untyped-def]
     """Gradient behind ReLU of a row."""
     two, relu, again = flags
+    mean, scale, bias = affine
     zero = x.dtype.type(0)
     for i in range(len(x)):
         part = g[i] + other[i] if two else g[i]
@@ -51,20 +53,25 @@ def _write(out, x, residual, mean, scale, bias, add, relu):  # type: ignore[no-u
 
 
 @njit(nogil=True, cache=True)
-def _write_gradient(out, g, x, mean, scale, shift, slope):  # type: ignore[no-untyped-def]
+def write_gradient(out, g, x, affine, shift, slope):  # type: ignore[no-untyped-def]
+    """Gradient of the input of batch norm, of a row, from that behind ReLU."""
+    mean, scale, _ = affine
     for i in range(len(x)):
         out[i] = scale * (g[i] - shift - slope * (x[i] - mean))
 
 
 # Apart from the above, as what may overlap LLVM takes one by one.
 @njit(nogil=True, cache=True)
-def _become_gradient(out, x, mean, scale, shift, slope):  # type: ignore[no-untyped-def]
+def become_gradient(out, x, affine, shift, slope):  # type: ignore[no-untyped-def]
+    """`write_gradient` from what `out` holds."""
+    mean, scale, _ = affine
     for i in range(len(x)):
         out[i] = scale * (out[i] - shift - slope * (x[i] - mean))
 
 
 @njit(nogil=True, cache=True)
-def _row(x, at, channel, line, length):  # type: ignore[no-untyped-def]
+def row_of(x, at, channel, line, length):  # type: ignore[no-untyped-def]
+    """A row of `x`, whose place is `at`."""
     start = at[0] + channel * at[1] + line * at[2]
     return x[start : start + length]
 
@@ -123,51 +130,78 @@ def forward_channels(  # type: ignore[no-untyped-def]
         if training:
             mean[c], variance[c] = 0.0, 0.0
             for h in range(rows):
-                moments = row_moments(_row(x, x_at, c, h, length))
+                moments = row_moments(row_of(x, x_at, c, h, length))
                 mean[c], variance[c] = merged(mean[c], variance[c], *moments, h)
         middle, scale, offset = affine_of(x, mean, variance, weight, bias, eps, c)
         for h in range(rows):
-            to, added = _row(out, out_at, c, h, length), _row(residual, residual_at, c, h, length)
-            _write(to, _row(x, x_at, c, h, length), added, middle, scale, offset, add, relu)
+            to, added = row_of(out, out_at, c, h, length), row_of(residual, residual_at, c, h, length)
+            _write(to, row_of(x, x_at, c, h, length), added, middle, scale, offset, add, relu)
         _clear_border(out, out_at, c, rows, length)
 
 
 @njit(nogil=True, cache=True, forceinline=True)
-def backward_channels(  # type: ignore[no-untyped-def]
-    out, out_at, copy, copy_at, g, g_at, other, other_at, y, y_at, x, x_at, shape, weight, bias, weight_grad, bias_grad,
-    mean, variance, eps, flags, begin, end,
+def row_sums(g, x, mean):  # type: ignore[no-untyped-def]
+    """Sums over a row of a gradient, and of its products with the distances of `x` from the mean."""
+    return row_sum(g), product_sum(g, x, mean)
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def channel_sums(  # type: ignore[no-untyped-def]
+    opened, opened_at, g, g_at, other, other_at, y, y_at, x, x_at, shape, affine, flags, channel
+):
+    """Sums over a channel of the gradient behind ReLU, and of its products with the distances of `x` from the mean.
+
+    That gradient is written to `opened`, all of whose rows may be one, unless it is `g` as it is; `affine` is of
+    `affine_of`, the flags are those of `backward` but for the first.
+    """
+    rows, length = shape
+    keep, two, relu, again = flags
+    total, product = 0.0, 0.0
+    for h in range(rows):
+        g_row, x_row = row_of(g, g_at, channel, h, length), row_of(x, x_at, channel, h, length)
+        part = g_row
+        if keep or two or relu:
+            part = row_of(opened, opened_at, channel, h, length)
+            other_row, y_row = row_of(other, other_at, channel, h, length), row_of(y, y_at, channel, h, length)
+            open_relu(part, g_row, other_row, y_row, x_row, affine, (two, relu, again))
+        sums = row_sums(part, x_row, affine[0])
+        total, product = total + sums[0], product + sums[1]
+    return total, product
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def shift_and_slope(like, total, product, variance, eps, count, training):  # type: ignore[no-untyped-def]
+    """What batch norm takes from a channel's gradient, all over and by the distance from the mean."""
+    kind = like.dtype.type
+    if not training:
+        return kind(0), kind(0)
+    deviation = (variance + eps) ** 0.5
+    return kind(total / count), kind(product / (deviation * deviation * count))
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def _backward_channels(  # type: ignore[no-untyped-def]
+    out, out_at, copy, copy_at, g, g_at, y, y_at, x, x_at, shape, weight, bias, weight_grad, bias_grad, mean, variance,
+    eps, flags, begin, end,
 ):  # fmt: skip
     rows, length = shape
-    training, keep, two, relu, again = flags
-    as_it_is = not (keep or two or relu)
-    kind = x.dtype.type
+    training, keep, relu, again = flags
+    opened, opened_at = (copy, copy_at) if keep else (out, out_at)
     for c in range(begin, end):
-        deviation = (variance[c] + eps) ** 0.5
-        middle, scale, offset = affine_of(x, mean, variance, weight, bias, eps, c)
-        total, product = 0.0, 0.0
+        affine = affine_of(x, mean, variance, weight, bias, eps, c)
+        total, product = channel_sums(
+            opened, opened_at, g, g_at, g, g_at, y, y_at, x, x_at, shape, affine, (keep, False, relu, again), c
+        )
+        weight_grad[c], bias_grad[c] = product / (variance[c] + eps) ** 0.5, total
+        shift, slope = shift_and_slope(x, total, product, variance[c], eps, rows * length, training)
         for h in range(rows):
-            opened = _row(copy, copy_at, c, h, length) if keep else _row(out, out_at, c, h, length)
-            g_row, other_row = _row(g, g_at, c, h, length), _row(other, other_at, c, h, length)
-            y_row, x_row = _row(y, y_at, c, h, length), _row(x, x_at, c, h, length)
-            if as_it_is:
-                opened = g_row
+            to, x_row = row_of(out, out_at, c, h, length), row_of(x, x_at, c, h, length)
+            if keep:
+                write_gradient(to, row_of(copy, copy_at, c, h, length), x_row, affine, shift, slope)
+            elif relu:
+                become_gradient(to, x_row, affine, shift, slope)
             else:
-                _open_relu(opened, g_row, other_row, y_row, x_row, middle, scale, offset, (two, relu, again))
-            total += row_sum(opened)
-            product += product_sum(opened, x_row, middle)
-        weight_grad[c], bias_grad[c] = product / deviation, total
-        shift, slope = kind(0), kind(0)
-        if training:
-            count = rows * length
-            shift, slope = kind(total / count), kind(product / (deviation * deviation * count))
-        for h in range(rows):
-            to, x_row = _row(out, out_at, c, h, length), _row(x, x_at, c, h, length)
-            if as_it_is:
-                _write_gradient(to, _row(g, g_at, c, h, length), x_row, middle, scale, shift, slope)
-            elif keep:
-                _write_gradient(to, _row(copy, copy_at, c, h, length), x_row, middle, scale, shift, slope)
-            else:
-                _become_gradient(to, x_row, middle, scale, shift, slope)
+                write_gradient(to, row_of(g, g_at, c, h, length), x_row, affine, shift, slope)
         _clear_border(out, out_at, c, rows, length)
 
 
@@ -184,13 +218,13 @@ def _forward_threads(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, parallel=True)
 def _backward_threads(  # type: ignore[no-untyped-def]
-    out, out_at, copy, copy_at, g, g_at, other, other_at, y, y_at, x, x_at, shape, weight, bias, weight_grad, bias_grad,
-    mean, variance, eps, flags, items, threads,
+    out, out_at, copy, copy_at, g, g_at, y, y_at, x, x_at, shape, weight, bias, weight_grad, bias_grad, mean, variance,
+    eps, flags, items, threads,
 ):  # fmt: skip
     for i in prange(threads):
-        backward_channels(
-            out, out_at, copy, copy_at, g, g_at, other, other_at, y, y_at, x, x_at, shape, weight, bias, weight_grad,
-            bias_grad, mean, variance, eps, flags, items * i // threads, items * (i + 1) // threads,
+        _backward_channels(
+            out, out_at, copy, copy_at, g, g_at, y, y_at, x, x_at, shape, weight, bias, weight_grad, bias_grad, mean,
+            variance, eps, flags, items * i // threads, items * (i + 1) // threads,
         )  # fmt: skip
 
 
@@ -210,12 +244,12 @@ def backward(*arguments: Any, channels: int, threads: int) -> None:
 
     Args:
         arguments: out and its place (of the input's gradient, whose border is made zero), copy and its place (of the
-            residual's, written if the flag `keep` is set), g and its place (of the output's), other and its place (a
-            second one, added if `two`), y and its place (the output, read for ReLU), x and its place, (rows, length of
-            a row), weight, bias, gradients of weight and bias [channels], mean, variance, eps, flags (training, keep,
-            two, relu, again: whether the output is computed again in place of `y`, which goes without a residual).
+            residual's, written if the flag `keep` is set), g and its place (of the output's), y and its place (the
+            output, read for ReLU), x and its place, (rows, length of a row), weight, bias, gradients of weight and bias
+            [channels], mean, variance, eps, flags (training, keep, relu, again: whether the output is computed again in
+            place of `y`, which goes without a residual).
     """
-    _run(backward_channels, _backward_threads, arguments, channels, threads)
+    _run(_backward_channels, _backward_threads, arguments, channels, threads)
 
 
 def _run(one: Any, many: Any, arguments: tuple[Any, ...], channels: int, threads: int) -> None:

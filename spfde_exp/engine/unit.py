@@ -11,14 +11,18 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from spfde_exp.engine.conv import Source, checked, gradient_rows
+from spfde_exp.engine.conv import Source, checked
+from spfde_exp.engine.gradients import lines_at_once
 from spfde_exp.engine.kernels import Floats, Ints
 from spfde_exp.engine.layout import border_of, empty, to_layout
 from spfde_exp.engine.norm import check_count
-from spfde_exp.engine.structure import Rows, Structure
-from spfde_exp.engine.unit_kernels import backward, forward
+from spfde_exp.engine.structure import Entries, Rows, Structure
+from spfde_exp.engine.unit_gradients import backward
+from spfde_exp.engine.unit_kernels import forward
 
-__all__ = ["Norm", "conv_norm", "conv_pending", "finished"]
+__all__ = ["WHOLE", "Norm", "Pending", "conv_norm", "conv_pending", "finished"]
+
+WHOLE = 1 << 19  # numbers of a gradient of which a ring of lines is not faster than all of them
 
 
 class Norm(NamedTuple):
@@ -33,6 +37,27 @@ class Norm(NamedTuple):
     batches: Tensor | None = None
 
 
+class Pending:
+    """What a convolution leaves to the one who reads its result: its batch norm and ReLU, and sums of the gradient.
+
+    Attributes:
+        affine: [4, channels], what `spfde_exp.engine.affine.normalise_row` is to do.
+    """
+
+    def __init__(self, affine: Floats) -> None:
+        self.affine = affine
+        self._found: tuple[Tensor, int, Floats] | None = None
+
+    def keep_sums(self, grad: Tensor, sums: Floats) -> None:
+        """Remember `sums`, [2, rows, channels], of the gradient that the reader sends back."""
+        self._found = grad, grad._version, sums
+
+    def sums_of(self, grad: Tensor) -> Floats | None:
+        """Those of this very gradient, if nobody has written to it since; they are forgotten."""
+        found, self._found = self._found, None
+        return found[2] if found and found[0] is grad and found[1] == grad._version else None
+
+
 def conv_norm(
     x: Tensor,
     weight: Tensor,
@@ -44,7 +69,7 @@ def conv_norm(
     relu: bool = False,
     border: int = 1,
     readers: int = 1,
-    before: Floats | None = None,
+    before: Pending | None = None,
     opened: bool = False,
 ) -> tuple[Tensor, ...]:
     """`batch_norm(sparse_conv2d(x, weight, structure), ...)` of stride 1, with all gradients.
@@ -80,7 +105,7 @@ def conv_pending(
     *,
     training: bool,
     relu: bool = False,
-    before: Floats | None = None,
+    before: Pending | None = None,
     through: bool = False,
 ) -> tuple[Any, ...]:
     """`conv_norm` but for its result, which only one other reads and makes as it goes: less to write, keep and read.
@@ -91,8 +116,8 @@ def conv_pending(
             for either.
 
     Returns:
-        The result of the convolution, whose gradient is that of the result of the batch norm and ReLU; what that other
-        is to be given as `before`, [4, channels]; and `x` if it is to go `through`.
+        The result of the convolution, whose gradient is that of the result of the batch norm, behind ReLU; what that
+        other is to be given as `before`; and `x` if it is to go `through`.
 
     Raises:
         ValueError: as `conv_norm`; an `x` that is yet to be made is to go `through`.
@@ -100,33 +125,36 @@ def conv_pending(
     if through and before is not None:
         raise ValueError("what `before` says is yet to be done to `x`: it cannot go through")
     weight = _checked(x, weight, structure, norm, training, before)
-    after = np.empty((4, structure.shape[0]), np.float32 if x.dtype == torch.float32 else np.float64)
+    after = Pending(np.empty((4, structure.shape[0]), np.float32 if x.dtype == torch.float32 else np.float64))
     settings = _Settings(training, relu, 0, 1, before, after, opened=False, through=through)
     results: tuple[Tensor, ...] = _Unit.apply(x, weight, norm.weight, norm.bias, None, structure, norm, settings)
     return results[0], after, *results[1:]
 
 
-def finished(x: Tensor, before: Floats) -> Tensor:
+def finished(x: Tensor, before: Pending) -> Tensor:
     """What `conv_pending` has left to its reader, done: for whoever has no kernel that does it."""
-    result: Tensor = _Finished.apply(x, before)
+    result: Tensor = _Finished.apply(x, before.affine)
     return result
 
 
 class _Finished(torch.autograd.Function):
-    """The gradient is that of the result, as `conv_pending` has it."""
+    """The gradient is that of the result behind ReLU, as `conv_pending` has it."""
 
     @staticmethod
-    def forward(_: Any, x: Tensor, before: Floats) -> Tensor:
-        mean, scale, bias, lowest = torch.from_numpy(before)[..., None, None]
-        return torch.maximum((x - mean) * scale + bias, lowest)
+    def forward(ctx: Any, x: Tensor, affine: Floats) -> Tensor:
+        mean, scale, bias, lowest = torch.from_numpy(affine)[..., None, None]
+        value = (x - mean) * scale + bias
+        ctx.save_for_backward(value <= lowest)
+        return torch.maximum(value, lowest)
 
     @staticmethod
-    def backward(_: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (shut,) = ctx.saved_tensors
+        return grad.masked_fill(shut, 0), None
 
 
 def _checked(
-    x: Tensor, weight: Tensor, structure: Structure, norm: Norm, training: bool, before: Floats | None
+    x: Tensor, weight: Tensor, structure: Structure, norm: Norm, training: bool, before: Pending | None
 ) -> Tensor:
     """`weight`, without holes in its memory.
 
@@ -140,14 +168,15 @@ def _checked(
         if tensor.shape != (channels,) or tensor.dtype != x.dtype or not tensor.is_contiguous():
             raise ValueError(f"batch norm is to be of {channels} contiguous {x.dtype}, as the convolution")
     if before is not None:
-        made = before.shape == (4, structure.inputs) and before.itemsize == x.itemsize and border_of(x) == 0
-        if not (made and before.flags.c_contiguous):
+        affine = before.affine
+        made = affine.shape == (4, structure.inputs) and affine.itemsize == x.itemsize and border_of(x) == 0
+        if not (made and affine.flags.c_contiguous):
             raise ValueError("`x` and `before` are not of one `conv_pending`")
     return weight
 
 
 class _Settings(NamedTuple):
-    """How `_Unit` computes; `before` and `after`, [4, channels], are what is to be done to its input and its result.
+    """How `_Unit` computes; `before` and `after` are what is to be done to its input and its result.
 
     `opened` and `through` are those of `conv_norm` and `conv_pending`.
     """
@@ -156,8 +185,8 @@ class _Settings(NamedTuple):
     relu: bool
     border: int
     readers: int
-    before: Floats | None
-    after: Floats | None
+    before: Pending | None
+    after: Pending | None
     opened: bool
     through: bool
 
@@ -187,10 +216,10 @@ class _Plan(NamedTuple):
     numbers: tuple[int, ...]  # of the forward pass
     out: _Geometry
     residual: _Geometry
-    z_grad: _Geometry
+    back_places: Ints  # of the transposed non-zeros, which `position` tells, and so on
     position: Ints
     back_rows: Rows
-    back_ahead: tuple[int, int, int]
+    back_lines: int
     x: _Geometry
 
 
@@ -206,48 +235,61 @@ def _plan(
     outputs, _, kernel, _ = structure.shape
     padding = kernel // 2
     x, out = _geometry(n, inputs, h, w, x_border), _geometry(n, outputs, h, w, border)
-    residual, z_grad = _geometry(n, outputs, h, w, residual_border), _geometry(n, outputs, h, w, padding)
+    residual = _geometry(n, outputs, h, w, residual_border)
     source = Source(x.plane, x.row, n, x_border - padding, 1)
-    back = Source(z_grad.plane, z_grad.row, n, 0, 1)
-    entries, back_rows = gradient_rows(structure, back, 1, (0, 0))
+    entries, back = structure.entries, structure.phase(1, 0, 0)
     numbers = (
         outputs, h, w * n, x.row, structure.shape.numel(), x.size, out.size, residual.size,
         *out[1:], *residual[1:], inputs, padding * n, kernel,
     )  # fmt: skip
-    rows = _ring_rows(structure, n, w) if pending else source.rows(structure)
+    rows = source.rows(structure)
+    if pending:
+        rows = _ring_rows(structure, entries, (entries.row, entries.column), (kernel, kernel), n, w)
+    places = structure.places(strides)
+    # The transposed kernel is the other way round.
+    turned = kernel - 1 - back.row, kernel - 1 - back.column
+    whole, lines = h + kernel - 1, int(lines_at_once(h, w * n)) + kernel - 1
+    if outputs * whole * (w + kernel - 1) * n <= WHOLE:
+        lines = whole
+    back_rows = _ring_rows(structure, back, turned, (lines, 1 if lines == whole else lines), n, w)
     plan = _Plan(
-        structure.places(strides),
+        places,
         np.atleast_2d(rows.offsets),
         rows.bounds,
         (0, 0, 0) if pending else source.ahead(inputs, kernel),
         numbers,
         out,
         residual,
-        z_grad,
-        entries.position,
+        places[back.position],
+        back.position,
         back_rows,
-        back.ahead(outputs, kernel),
+        lines,
         x,
     )
     structure.plans[key] = plan
     return plan
 
 
-def _ring_rows(structure: Structure, n: int, width: int) -> Rows:
-    """What is read of a ring of as many lines of the input as the kernel has, [lines, channels, width + 2 padding, N].
+def _ring_rows(
+    structure: Structure, entries: Entries, places: tuple[Ints, Ints], lines: tuple[int, int], n: int, width: int
+) -> Rows:
+    """What is read of a ring of lines of an image, [channels, lines, width + 2 padding, N].
 
-    Offsets are [kernel, non-zeros]: for the first line of the output, the second and so on, and again from the first.
+    Offsets are [lines, non-zeros]: for the first line of the output, the second and so on, and again from the first.
+
+    Args:
+        places: row and column of the kernel for each of `entries`.
+        lines: of the ring, and for how many there are to be offsets.
     """
-    kernel = structure.shape[2]
-    row = (width + 2 * (kernel // 2)) * n
-    ring = Source(row, row, n, 0, 1)
+    row = (width + structure.shape[2] - 1) * n
+    ring = Source(lines[0] * row, row, n, 0, 1)
 
     def make() -> Ints:
-        entries = structure.entries
-        lines = (np.arange(kernel)[:, None] + entries.row - kernel // 2) % kernel
-        return (lines * structure.inputs + entries.channel) * row + entries.column * n
+        line = (np.arange(lines[1])[:, None] + places[0]) % lines[0]
+        return entries.channel * ring.plane + line * row + places[1] * n
 
-    return structure.rows(("ring", ring), structure.entries, make, ring.planes_at_once(structure))
+    key = "ring", entries is structure.entries, lines, ring
+    return structure.rows(key, entries, make, ring.planes_at_once(structure))
 
 
 def _twin(x: Tensor) -> Tensor:
@@ -284,10 +326,9 @@ class _Unit(torch.autograd.Function):
         added = 0 if residual is None else residual.data_ptr() - size * plan.residual.origin
         values = np.empty(structure.count, np.float32 if size == 4 else np.float64)
         moments, nothing = np.empty((2, channels)), np.empty((4, 0), values.dtype)
-        before = nothing if before is None else before
         forward(
-            values, plan.places, plan.offsets, plan.bounds, plan.ahead, before, nothing if after is None else after,
-            plan.numbers,
+            values, plan.places, plan.offsets, plan.bounds, plan.ahead,
+            nothing if before is None else before.affine, nothing if after is None else after.affine, plan.numbers,
             (
                 x.data_ptr() - size * plan.x.origin, weight.data_ptr(), z.data_ptr(),
                 0 if y is None else y.data_ptr() - size * plan.out.origin, added, scale.data_ptr(), bias.data_ptr(),
@@ -298,7 +339,9 @@ class _Unit(torch.autograd.Function):
         )  # fmt: skip
         # Where ReLU is open is told from z, unless a residual was added behind it.
         ctx.save_for_backward(x, z, y if relu and residual is not None and not opened else None, weight, scale, bias)
-        ctx.kept = structure, plan, values, before, moments, norm.eps, training, relu, opened, through
+        opened = opened or after is not None
+        shut = relu and not opened  # or else zeros are there already where ReLU is shut
+        ctx.kept = structure, plan, values, before, after, moments, norm.eps, training, shut, opened, through
         ctx.set_materialize_grads(False)
         if through:
             twin = _twin(x)
@@ -313,26 +356,26 @@ class _Unit(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         x, z, y, weight, scale, bias = ctx.saved_tensors
-        structure, plan, values, before, moments, eps, training, relu, opened, through = ctx.kept
+        structure, plan, values, before, after, moments, eps, training, relu, opened, through = ctx.kept
         needs = ctx.needs_input_grad
         passed = grads[1] if through else None
+        known = None if after is None or grads[0] is None else after.sums_of(grads[0])
         given = [to_layout(grad) for grad in grads[: 1 if through else 2] if grad is not None]
         if not given:
             return (None if passed is None else torch.where(x <= 0, 0, passed), *[None] * (len(needs) - 1))
         grad, other = given[0], given[1] if len(given) == 2 else None
         n, channels, h, w = grad.shape
+        inputs, kernel = structure.inputs, structure.shape[2]
         g = _geometry(n, channels, h, w, border_of(grad) or 0)
         o = g if other is None else _geometry(n, channels, h, w, border_of(other) or 0)
         passed = None if passed is None else to_layout(passed)
         p = _Geometry(0, 0, 0, 0)
         if passed is not None:
-            p = _geometry(n, structure.inputs, h, w, border_of(passed) or 0)
+            p = _geometry(n, inputs, h, w, border_of(passed) or 0)
         size = grad.itemsize
-        z_grad = empty(n, channels, h, w, border=structure.shape[2] // 2, dtype=grad.dtype, clear=False)
         x_grad = residual_grad = weight_grad = None
-        # What `before` makes of x is at hand only where its gradient is computed.
-        if needs[0] or (needs[1] and before.size):
-            x_grad = empty(n, structure.inputs, h, w, dtype=grad.dtype)
+        if needs[0] or needs[1]:  # the one is as good as made where the other is
+            x_grad = empty(n, inputs, h, w, dtype=grad.dtype)
         if needs[4] and opened:
             residual_grad = grad  # in the same memory: nobody writes to a gradient that is given to it
         elif needs[4]:
@@ -340,28 +383,31 @@ class _Unit(torch.autograd.Function):
         if needs[1]:  # in the weight's own strides, so that autograd takes it as it is
             weight_grad = grad.new_zeros(weight.numel()).as_strided(weight.shape, weight.stride())
         norm_grads = grad.new_empty(2, channels)
-        groups = structure.groups
+        found = np.empty((2, h, inputs) if before is not None and needs[0] else (2, 0, 0))
         backward(
-            values, plan.places, plan.position, plan.back_rows.offsets, plan.back_rows.bounds, plan.back_ahead, before,
-            plan.offsets[0], groups.first, groups.size, groups.channel,
+            values, plan.back_places, plan.position, plan.back_rows.bounds, plan.back_rows.offsets,
+            np.empty((4, 0), values.dtype) if before is None else before.affine,
+            np.empty((2, 0, 0)) if known is None else known, found,
             (
-                channels, h, w * n, plan.x.row, weight.numel(), plan.x.size, plan.out.size, g.size, o.size,
-                plan.z_grad.size, structure.inputs, *g[1:], *o[1:], *plan.out[1:], *plan.z_grad[1:],
-                *plan.x[1:3], *p,
+                channels, h, w * n, plan.x.row, weight.numel(), plan.x.size, plan.out.size, g.size, o.size, inputs,
+                *g[1:], *o[1:], *plan.out[1:], *plan.x[1:3], *p, kernel // 2 * n, kernel, plan.back_lines,
             ),
             (
                 grad.data_ptr() - size * g.origin,
                 0 if y is None else y.data_ptr() - size * plan.out.origin,
                 z.data_ptr(),
                 x.data_ptr() - size * plan.x.origin, scale.data_ptr(),
-                z_grad.data_ptr() - size * plan.z_grad.origin,
                 0 if x_grad is None else x_grad.data_ptr(),
                 0 if residual_grad is None or opened else residual_grad.data_ptr(),
                 0 if weight_grad is None else weight_grad.data_ptr(),
                 0 if other is None else other.data_ptr() - size * o.origin,
                 bias.data_ptr(), 0 if passed is None else passed.data_ptr() - size * p.origin,
             ),
-            norm_grads.numpy(), moments[0], moments[1], eps, training, relu and not opened, through,
+            norm_grads.numpy(), moments[0], moments[1], eps, training, relu, through,
             threads=torch.get_num_threads(),
         )  # fmt: skip
+        if not needs[0]:
+            x_grad = None
+        elif before is not None:
+            before.keep_sums(x_grad, found)
         return x_grad, weight_grad, norm_grads[0], norm_grads[1], residual_grad, None, None, None

@@ -1,4 +1,4 @@
-"""A convolution, batch norm, residual addition and ReLU by one call from Python, and one for all of their gradients.
+"""A convolution, batch norm, residual addition and ReLU by one call from Python.
 
 Each call from Python and each tensor that it makes costs microseconds, and tens of them between kernels that have just
 swept the caches: as much as a very sparse convolution itself. Tensors come as addresses here, geometry as arrays that
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from spfde_exp.engine import affine, gradients, kernels, norm_kernels
-from spfde_exp.engine.memory import flat
+from spfde_exp.engine import affine, kernels, norm_kernels
+from spfde_exp.engine.memory import aligned, flat
 from spfde_exp.engine.vectors import BYTES
 
-__all__ = ["backward", "forward"]
+__all__ = ["by_threads", "forward"]
 
 
 # The compiled functions take flat arrays and plain numbers; mypy cannot look into them.
@@ -23,15 +23,15 @@ def _fill_line(ring, x, before, shape, border, kernel, line):  # type: ignore[no
     """Normalise a line of all channels of `x` into its place in the ring; zeros above and below the image."""
     inputs, rows, length = shape
     row = length + 2 * border
-    start = (line + kernel) % kernel * inputs * row + border
+    start = (line + kernel // 2) % kernel * row + border
     for c in range(inputs):
         if 0 <= line < rows:
             at = (c * rows + line) * length
             for soon in range(at, at + length, BYTES // x.itemsize):
                 kernels.fetch(x, soon + kernels.SOON * rows * length)
-            affine.normalise_row(ring, start + c * row, x, at, length, before, c)
+            affine.normalise_row(ring, start + c * kernel * row, x, at, length, before, c)
         else:
-            norm_kernels.clear(ring[start + c * row : start + c * row + length])
+            norm_kernels.clear(ring[start + c * kernel * row : start + c * kernel * row + length])
 
 
 @njit(nogil=True, cache=True)
@@ -45,7 +45,8 @@ def _convolve(  # type: ignore[no-untyped-def]
     inputs, border, kernel = numbers[14:17]
     pending = before.shape[1] > 0
     shape, steps = (channels, rows, length), (0, rows * length, length, 0 if pending else x_row)
-    ring = np.zeros(kernel * inputs * (length + 2 * border) if pending else 0, values.dtype)
+    ring = aligned(kernel * inputs * (length + 2 * border) if pending else 0, values)
+    norm_kernels.clear(ring)
     read = ring if pending else x
     item = begin
     filled = item // blocks - kernel // 2
@@ -139,103 +140,6 @@ def _forward_threads(  # type: ignore[no-untyped-def]
         )
 
 
-@njit(nogil=True, cache=True)
-def _backward_norm(  # type: ignore[no-untyped-def]
-    like, numbers, addresses, norm_grads, mean, variance, eps, training, relu, begin, end
-):
-    """Gradients of z, of the residual and of batch norm for some channels."""
-    channels, rows, length, _, _, _, out_size, g_size, other_size, z_size, _ = numbers[:11]
-    g_at, other_at = (numbers[11], numbers[12], numbers[13]), (numbers[14], numbers[15], numbers[16])
-    out_at, z_grad_at = (numbers[17], numbers[18], numbers[19]), (numbers[20], numbers[21], numbers[22])
-    inside = rows * length
-    plain = 0, inside, length
-    norm_kernels.backward_channels(
-        flat(addresses[5], z_size, like), z_grad_at, flat(addresses[7], channels * inside, like), plain,
-        flat(addresses[0], g_size, like), g_at, flat(addresses[9], other_size, like), other_at,
-        flat(addresses[1], out_size, like), out_at, flat(addresses[2], channels * inside, like), plain,
-        (rows, length), flat(addresses[4], channels, like), flat(addresses[10], channels, like),
-        norm_grads[0], norm_grads[1], mean, variance, eps,
-        (training, addresses[7] != 0, addresses[9] != 0, relu, addresses[1] == 0), begin, end,
-    )  # fmt: skip
-
-
-@njit(nogil=True, cache=True)
-def _scatter(sums, places, numbers, addresses, like):  # type: ignore[no-untyped-def]
-    """Gradients of the weights at `places`: what the chunks, [chunks, non-zeros], sum up to."""
-    weight_grad = flat(addresses[8], numbers[4], like)
-    for k in range(len(places)):
-        total = sums[0, k]
-        for chunk in range(1, len(sums)):
-            total += sums[chunk, k]
-        weight_grad[places[k]] = total
-
-
-@njit(nogil=True, cache=True)
-def _backward(  # type: ignore[no-untyped-def]
-    values, places, position, offsets, bounds, ahead, before, x_offsets, first, size, channel, numbers, addresses,
-    norm_grads, mean, variance, eps, training, relu, through,
-):  # fmt: skip
-    channels, rows, length, x_row, _, x_size, _, _, _, z_size, sources = numbers[:11]
-    _backward_norm(values, numbers, addresses, norm_grads, mean, variance, eps, training, relu, 0, channels)
-    x, z_grad = flat(addresses[3], x_size, values), flat(addresses[5], z_size, values)
-    x_grad, shape = flat(addresses[6], sources * rows * length, values), (sources, rows, length)
-    sums = np.zeros((1, len(values)))
-    added, added_at = flat(addresses[11], numbers[25], values), (numbers[26], numbers[27], numbers[28])
-    if addresses[6] and (addresses[8] or through):
-        steps, chunks = (numbers[23], numbers[24], x_row, numbers[22]), gradients.count_chunks(rows, length)
-        gradients.both_items(
-            x_grad, values[position], offsets, bounds, sums, z_grad, x, before, added, added_at, through, shape, steps,
-            ahead, 0, chunks * kernels.count_items(sources, 1),
-        )  # fmt: skip
-        if addresses[8]:
-            _scatter(sums, places[position], numbers, addresses, values)
-    elif addresses[6]:
-        items, steps = kernels.count_items(sources, rows), (0, rows * length, length, numbers[22])
-        kernels.gather_items(x_grad, z_grad, offsets, values[position], bounds, shape, steps, ahead, 0, items)
-    elif addresses[8]:
-        steps = numbers[20], numbers[21], numbers[22], x_row
-        kernels.dots_items(sums[0], z_grad, x, x_offsets, first, size, channel, (rows, length), steps, 0, len(first))
-        _scatter(sums, places, numbers, addresses, values)
-
-
-@njit(nogil=True, cache=True, parallel=True)
-def _backward_threads(  # type: ignore[no-untyped-def]
-    values, places, position, offsets, bounds, ahead, before, x_offsets, first, size, channel, numbers, addresses,
-    norm_grads, mean, variance, eps, training, relu, through, threads,
-):  # fmt: skip
-    channels, rows, length, x_row, _, x_size, _, _, _, z_size, sources = numbers[:11]
-    for i in prange(threads):
-        begin, end = channels * i // threads, channels * (i + 1) // threads
-        _backward_norm(values, numbers, addresses, norm_grads, mean, variance, eps, training, relu, begin, end)
-    x, z_grad = flat(addresses[3], x_size, values), flat(addresses[5], z_size, values)
-    x_grad, shape = flat(addresses[6], sources * rows * length, values), (sources, rows, length)
-    transposed = values[position]
-    added, added_at = flat(addresses[11], numbers[25], values), (numbers[26], numbers[27], numbers[28])
-    if addresses[6] and (addresses[8] or through):
-        chunks, steps = gradients.count_chunks(rows, length), (numbers[23], numbers[24], x_row, numbers[22])
-        items, sums = chunks * kernels.count_items(sources, 1), np.zeros((chunks, len(values)))
-        for i in prange(threads):
-            begin, end = items * i // threads, items * (i + 1) // threads
-            gradients.both_items(
-                x_grad, transposed, offsets, bounds, sums, z_grad, x, before, added, added_at, through, shape, steps,
-                ahead, begin, end,
-            )  # fmt: skip
-        if addresses[8]:
-            _scatter(sums, places[position], numbers, addresses, values)
-    elif addresses[6]:
-        items, steps = kernels.count_items(sources, rows), (0, rows * length, length, numbers[22])
-        for i in prange(threads):
-            begin, end = items * i // threads, items * (i + 1) // threads
-            kernels.gather_items(x_grad, z_grad, offsets, transposed, bounds, shape, steps, ahead, begin, end)
-    elif addresses[8]:
-        totals, groups = np.zeros((1, len(values))), len(first)
-        steps = numbers[20], numbers[21], numbers[22], x_row
-        for i in prange(threads):
-            begin, end = groups * i // threads, groups * (i + 1) // threads
-            kernels.dots_items(totals[0], z_grad, x, x_offsets, first, size, channel, (rows, length), steps, begin, end)
-        _scatter(totals, places, numbers, addresses, values)
-
-
 def forward(*arguments: Any, threads: int) -> None:
     """Fill `values` [non-zeros], `mean` and `variance` [channels], z and out; in training, move the running statistics.
 
@@ -250,29 +154,11 @@ def forward(*arguments: Any, threads: int) -> None:
             and variance of batch norm, and of its counter of batches, int64 (or 0); mean, variance, eps, momentum,
             training, relu.
     """
-    _run(_forward, _forward_threads, arguments, threads)
+    by_threads(_forward, _forward_threads, arguments, threads)
 
 
-def backward(*arguments: Any, threads: int) -> None:
-    """Fill the gradients of x, of the residual, of the weight where its values lie, and `norm_grads` [2, channels].
-
-    Args:
-        arguments: values and places of `forward`; position of the transposed non-zeros in values, offsets and bounds
-            of theirs, and ahead as for `spfde_exp.engine.gradients.both_gradients`; before as in `forward`, which
-            needs the address of the gradient of x, if it is not [4, 0]; offsets in x and groups as for
-            `spfde_exp.engine.kernels.dots`; numbers: channels, rows and length, row of x, sizes of weight, x, out, the
-            gradient, another one, and that of z, channels of x, origin, plane and row of the gradient, of the other, of
-            out and of the gradient of z, origin and plane of x, and size, origin, plane and row of what is added to
-            the gradient of x; addresses of the gradient, out (or 0, to compute again where ReLU is open, without a
-            residual), z, x, scale, of the gradients of z, x (or 0), residual (or 0), weight (or 0), of another gradient
-            to add (or 0), of bias, and of what is added to the gradient of x (or 0); norm_grads; mean, variance, eps,
-            training and relu of `forward`; through: whether the gradient of x is zero where x is not positive, and
-            something may be added to it.
-    """
-    _run(_backward, _backward_threads, arguments, threads)
-
-
-def _run(one: Any, many: Any, arguments: tuple[Any, ...], threads: int) -> None:
+def by_threads(one: Any, many: Any, arguments: tuple[Any, ...], threads: int) -> None:
+    """`one` of the arguments, or `many` of them and so many threads."""
     if threads == 1:
         one(*arguments)
     else:
