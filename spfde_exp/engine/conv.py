@@ -15,7 +15,7 @@ from spfde_exp.engine.strided import dots_apart, gather_apart, jumps
 from spfde_exp.engine.structure import Entries, Rows, Structure
 from spfde_exp.engine.vectors import BYTES
 
-__all__ = ["Source", "SparseConv2d", "checked", "gradient_rows", "sparse_conv2d"]
+__all__ = ["Source", "SparseConv2d", "checked", "sparse_conv2d"]
 
 IN_CACHE = 12000  # numbers of the input that may be read for a part of a row
 
@@ -147,7 +147,7 @@ def _input_gradient(
     result = empty(g.shape[3], channels, h, w, dtype=g.dtype)
     out, read = _memory(result), _memory(g)
     for first in product(range(min(stride, h)), range(min(stride, w))):
-        entries, rows = gradient_rows(structure, source, stride, first)
+        entries, rows = _gradient_rows(structure, source, stride, first)
         _gather_into(out, result.shape, read, rows, values[entries.position], source, structure, first, stride)
     return _first_of(result, n)
 
@@ -157,7 +157,7 @@ def _gradients(
 ) -> tuple[Tensor, Floats, Ints]:
     """`_input_gradient`, and `_sums` with the positions of their weights, for stride 1."""
     n, channels, h, w = shape
-    entries, rows = gradient_rows(structure, g_source, 1, (0, 0))
+    entries, rows = _gradient_rows(structure, g_source, 1, (0, 0))
     result = empty(*shape, dtype=g.dtype)
     border = source.shift + structure.shape[2] // 2
     steps = border * (source.row + source.pixel), source.plane, source.row, g_source.row
@@ -169,7 +169,7 @@ def _gradients(
     return result, sums, entries.position
 
 
-def gradient_rows(structure: Structure, source: Source, stride: int, first: tuple[int, int]) -> tuple[Entries, Rows]:
+def _gradient_rows(structure: Structure, source: Source, stride: int, first: tuple[int, int]) -> tuple[Entries, Rows]:
     """The transposed non-zeros that reach such inputs, and what `gather` reads of them in a gradient at `source`."""
     padding = structure.shape[2] // 2
     # Input row stride * r + first meets output row r + (first + padding - kernel row) / stride.

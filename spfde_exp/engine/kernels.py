@@ -22,8 +22,8 @@ from numba.extending import intrinsic
 from spfde_exp.engine.vectors import BYTES, Vectors
 
 __all__ = [
-    "AT_ONCE", "BLOCK", "GROUPS", "PART", "REGISTERS_32", "SOON", "Floats", "Ints", "dots", "fetch", "fetch_next",
-    "gather", "set_threads",
+    "AT_ONCE", "BLOCK", "GROUPS", "PART", "REGISTERS_32", "SOON", "Floats", "Ints", "by_threads", "dots", "fetch",
+    "fetch_next", "gather", "set_threads",
 ]  # fmt: skip
 
 _told: str | None = numba.config.CPU_FEATURES  # type: ignore[attr-defined]  # NUMBA_CPU_FEATURES, where it is set
@@ -222,7 +222,7 @@ def _gather_row(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def dots_items(sums, g, x, offsets, first, size, channel, shape, steps, begin, end):  # type: ignore[no-untyped-def]
+def _dots_items(sums, g, x, offsets, first, size, channel, shape, steps, begin, end):  # type: ignore[no-untyped-def]
     """`dots` for the groups from `begin` to `end`."""
     rows, length = shape
     origin, plane, g_row, x_row = steps
@@ -261,7 +261,7 @@ def _dots_threads(  # type: ignore[no-untyped-def]
     sums, g, x, offsets, first, size, channel, shape, steps, items, threads
 ):
     for i in prange(threads):
-        dots_items(
+        _dots_items(
             sums, g, x, offsets, first, size, channel, shape, steps, items * i // threads, items * (i + 1) // threads
         )
 
@@ -323,7 +323,7 @@ def dots(
     """
     items = len(groups[0])
     if threads == 1 or items <= 1:
-        dots_items(sums, g, x, offsets, *groups, shape, steps, 0, items)
+        _dots_items(sums, g, x, offsets, *groups, shape, steps, 0, items)
     else:
         set_threads(threads)
         _dots_threads(sums, g, x, offsets, *groups, shape, steps, items, min(threads, items))
@@ -332,3 +332,12 @@ def dots(
 def set_threads(threads: int) -> None:
     """Numba's pool has as many threads as the machine has cores unless told otherwise; more chunks wait in it."""
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+
+
+def by_threads(one: Any, many: Any, arguments: tuple[Any, ...], threads: int) -> None:
+    """`one` of the arguments, or `many` of them and so many threads."""
+    if threads == 1:
+        one(*arguments)
+    else:
+        set_threads(threads)
+        many(*arguments, threads)

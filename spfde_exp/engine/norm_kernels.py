@@ -152,7 +152,7 @@ def channel_sums(  # type: ignore[no-untyped-def]
     """Sums over a channel of the gradient behind ReLU, and of its products with the distances of `x` from the mean.
 
     That gradient is written to `opened`, all of whose rows may be one, unless it is `g` as it is; `affine` is of
-    `affine_of`, the flags are those of `backward` but for the first.
+    `affine_of`. The flags are those of `backward` (keep, relu, again), and `two`, the second, adds `other` to `g`.
     """
     rows, length = shape
     keep, two, relu, again = flags

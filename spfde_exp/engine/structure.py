@@ -30,7 +30,7 @@ class Entries(NamedTuple):
 class Rows(NamedTuple):
     """What `spfde_exp.engine.kernels.gather` reads of the entries, for one shape of images and batch."""
 
-    offsets: Ints  # [non-zeros]
+    offsets: Ints  # [non-zeros], or [lines, non-zeros] of a ring
     bounds: Ints  # [slabs + 1, channels]
 
 

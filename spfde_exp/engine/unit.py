@@ -22,7 +22,7 @@ from spfde_exp.engine.unit_kernels import forward
 
 __all__ = ["WHOLE", "Norm", "Pending", "conv_norm", "conv_pending", "finished"]
 
-WHOLE = 1 << 19  # numbers of a gradient of which a ring of lines is not faster than all of them
+WHOLE = 1 << 19  # numbers of a gradient up to which all of its lines are no slower than a ring of them
 
 
 class Norm(NamedTuple):
@@ -46,16 +46,23 @@ class Pending:
 
     def __init__(self, affine: Floats) -> None:
         self.affine = affine
-        self._found: tuple[Tensor, int, Floats] | None = None
+        self._found: tuple[Tensor, int, int, Floats] | None = None
 
-    def keep_sums(self, grad: Tensor, sums: Floats) -> None:
-        """Remember `sums`, [2, rows, channels], of the gradient that the reader sends back."""
-        self._found = grad, grad._version, sums
+    def keep_sums(self, grad: Tensor, z: Tensor, sums: Floats) -> None:
+        """Remember sums over the rows of `grad`, which the reader of `z` sends back.
 
-    def sums_of(self, grad: Tensor) -> Floats | None:
-        """Those of this very gradient, if nobody has written to it since; they are forgotten."""
+        Args:
+            sums: [2, rows, channels] those of the gradient, and of its products with the distances of `z` from the
+                mean.
+        """
+        self._found = None if grad.is_inference() else (grad, grad._version, z.data_ptr(), sums)
+
+    def sums_of(self, grad: Tensor, z: Tensor) -> Floats | None:
+        """Those of this very gradient and `z`, if nobody has written to it since that PyTorch knows of; once."""
         found, self._found = self._found, None
-        return found[2] if found and found[0] is grad and found[1] == grad._version else None
+        if found and found[0] is grad and found[1] == grad._version and found[2] == z.data_ptr():
+            return found[3]
+        return None
 
 
 def conv_norm(
@@ -210,7 +217,7 @@ class _Plan(NamedTuple):
     """What the kernels are told in every step: made once per mask, shape and borders."""
 
     places: Ints
-    offsets: Ints  # [1, non-zeros], or of a ring of rows, [kernel, non-zeros]
+    offsets: Ints  # of the forward pass: [1, non-zeros], or of a ring of lines, [kernel, non-zeros]
     bounds: Ints
     ahead: tuple[int, int, int]
     numbers: tuple[int, ...]  # of the forward pass
@@ -218,7 +225,7 @@ class _Plan(NamedTuple):
     residual: _Geometry
     back_places: Ints  # of the transposed non-zeros, which `position` tells, and so on
     position: Ints
-    back_rows: Rows
+    back_rows: Rows  # of a ring of so many lines, or of all lines
     back_lines: int
     x: _Geometry
 
@@ -359,7 +366,7 @@ class _Unit(torch.autograd.Function):
         structure, plan, values, before, after, moments, eps, training, relu, opened, through = ctx.kept
         needs = ctx.needs_input_grad
         passed = grads[1] if through else None
-        known = None if after is None or grads[0] is None else after.sums_of(grads[0])
+        known = None if after is None or grads[0] is None else after.sums_of(grads[0], z)
         given = [to_layout(grad) for grad in grads[: 1 if through else 2] if grad is not None]
         if not given:
             return (None if passed is None else torch.where(x <= 0, 0, passed), *[None] * (len(needs) - 1))
@@ -374,7 +381,7 @@ class _Unit(torch.autograd.Function):
             p = _geometry(n, inputs, h, w, border_of(passed) or 0)
         size = grad.itemsize
         x_grad = residual_grad = weight_grad = None
-        if needs[0] or needs[1]:  # the one is as good as made where the other is
+        if needs[0] or needs[1]:  # one pass makes both
             x_grad = empty(n, inputs, h, w, dtype=grad.dtype)
         if needs[4] and opened:
             residual_grad = grad  # in the same memory: nobody writes to a gradient that is given to it
@@ -409,5 +416,5 @@ class _Unit(torch.autograd.Function):
         if not needs[0]:
             x_grad = None
         elif before is not None:
-            before.keep_sums(x_grad, found)
+            before.keep_sums(x_grad, x, found)
         return x_grad, weight_grad, norm_grads[0], norm_grads[1], residual_grad, None, None, None

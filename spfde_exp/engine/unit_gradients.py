@@ -1,7 +1,7 @@
 """All gradients of a convolution, batch norm, residual addition and ReLU by one call from Python.
 
-The gradient of the result of the convolution, which both gradients of the convolution are made of, is never there as a
-whole: it is made line by line in a ring, as what the forward pass reads (`spfde_exp.engine.unit_kernels`).
+The gradient of the result of the convolution, which both gradients of the convolution are made of, is made line by
+line in a ring, as what the forward pass reads (`spfde_exp.engine.unit_kernels`), unless it is small.
 """
 
 from typing import Any
@@ -11,7 +11,6 @@ from numba import njit, prange
 
 from spfde_exp.engine import gradients, kernels, norm_kernels
 from spfde_exp.engine.memory import aligned, flat
-from spfde_exp.engine.unit_kernels import by_threads
 from spfde_exp.engine.vectors import BYTES
 
 __all__ = ["backward"]
@@ -22,7 +21,7 @@ __all__ = ["backward"]
 def _norm_gradients(  # type: ignore[no-untyped-def]
     like, known, numbers, addresses, norm_grads, slopes, mean, variance, eps, training, relu, begin, end
 ):
-    """For some channels, gradients of batch norm and of the residual; and `slopes`, as `_fill` takes them."""
+    """For some channels, gradients of batch norm and of the residual; and `slopes`, as `_fill_lines` takes them."""
     channels, rows, length, _, _, _, out_size, g_size, other_size = numbers[:9]
     g_at, other_at = (numbers[10], numbers[11], numbers[12]), (numbers[13], numbers[14], numbers[15])
     out_at, plain = (numbers[16], numbers[17], numbers[18]), (0, rows * length, length)
@@ -52,8 +51,8 @@ def _norm_gradients(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _fill(ring, slopes, numbers, addresses, relu, first, stop):  # type: ignore[no-untyped-def]
-    """Some lines of the gradient of z, of all channels, into their places in the ring; zeros around the image.
+def _fill_lines(ring, slopes, numbers, addresses, relu, first, stop, begin, end):  # type: ignore[no-untyped-def]
+    """Some lines of the gradient of z, of some channels, into their places in the ring; zeros around the image.
 
     `slopes`, [5, channels], are the mean, factor and offset of the batch norm, and what it takes from its gradient.
     """
@@ -64,13 +63,13 @@ def _fill(ring, slopes, numbers, addresses, relu, first, stop):  # type: ignore[
     y, z = flat(addresses[1], out_size, ring), flat(addresses[2], size, ring)
     plain, out_at = (0, rows * length, length), (numbers[16], numbers[17], numbers[18])
     g_at, other_at = (numbers[10], numbers[11], numbers[12]), (numbers[13], numbers[14], numbers[15])
-    two, relu, again = addresses[8] != 0, relu, addresses[1] == 0
+    padding, two, again = numbers[26] // 2, addresses[8] != 0, addresses[1] == 0
     if addresses[6]:  # it is behind ReLU already, as the gradient of the residual
         g, g_at, two, relu = flat(addresses[6], size, ring), plain, False, False
-    for c in range(channels):
+    for c in range(begin, end):
         affine, shift, slope = (slopes[0, c], slopes[1, c], slopes[2, c]), slopes[3, c], slopes[4, c]
         for line in range(first, stop):
-            start = (c * lines + (line + numbers[26] // 2) % lines) * row
+            start = (c * lines + (line + padding) % lines) * row
             norm_kernels.clear(ring[start : start + border])
             norm_kernels.clear(ring[start + border + length : start + row])
             to = ring[start + border : start + border + length]
@@ -92,12 +91,21 @@ def _fill(ring, slopes, numbers, addresses, relu, first, stop):  # type: ignore[
 
 
 @njit(nogil=True, cache=True)
+def _room(like, numbers):  # type: ignore[no-untyped-def]
+    """For all lines of the gradient of z, if these are to be there at once."""
+    channels, rows, length = numbers[:3]
+    border, kernel, lines = numbers[25], numbers[26], numbers[27]
+    return aligned(channels * lines * (length + 2 * border) if lines == rows + kernel - 1 else 0, like)
+
+
+@njit(nogil=True, cache=True)
 def _convolve(  # type: ignore[no-untyped-def]
-    transposed, offsets, bounds, sums, before, found, slopes, numbers, addresses, relu, through, begin, end
+    transposed, offsets, bounds, sums, before, found, whole, slopes, numbers, addresses, relu, through, begin, end
 ):
     """Some items of both gradients of the convolution; of their rows of that of x, what its batch norm asks for.
 
-    That is `found`, [2, rows, channels of x], while they are in a near cache.
+    That is `found`, [2, rows, channels of x], while they are in a near cache. `whole` has all lines of the gradient of
+    z, or is empty.
     """
     channels, rows, length, x_row, _, x_size = numbers[:6]
     sources, border, kernel = numbers[9], numbers[25], numbers[26]
@@ -105,15 +113,17 @@ def _convolve(  # type: ignore[no-untyped-def]
     x_grad, plain = flat(addresses[5], sources * rows * length, transposed), (0, rows * length, length)
     passed, passed_at = flat(addresses[10], numbers[21], transposed), (numbers[22], numbers[23], numbers[24])
     blocks, at_once = kernels.count_items(sources, 1), gradients.lines_at_once(rows, length)
-    row, lines = length + 2 * border, numbers[27]
-    ring = aligned(channels * lines * row, transposed)
-    ring_row = row if lines == rows + kernel - 1 else 0  # offsets are those of the first line, or of each
+    row, ring = length + 2 * border, whole
+    if len(whole) == 0:
+        ring = aligned(channels * numbers[27] * row, transposed)
+    ring_row = row if len(whole) > 0 else 0  # offsets are those of the first line, or of each
     item = begin
     filled = item // blocks * at_once - kernel // 2
     while item < end:
         first = item // blocks * at_once
         last, stop = min(end, (item // blocks + 1) * blocks), min(rows, first + at_once)
-        _fill(ring, slopes, numbers, addresses, relu, filled, stop + kernel // 2)
+        if len(whole) == 0:
+            _fill_lines(ring, slopes, numbers, addresses, relu, filled, stop + kernel // 2, 0, channels)
         filled = stop + kernel // 2
         gradients.both_items(
             x_grad, transposed, offsets, bounds, sums, ring, x, before, passed, passed_at, through,
@@ -152,10 +162,13 @@ def _backward(  # type: ignore[no-untyped-def]
     )
     if addresses[5]:
         items = gradients.count_chunks(rows, length) * kernels.count_items(numbers[9], 1)
-        sums = np.zeros((1, len(values)))
+        sums, whole, padding = np.zeros((1, len(values))), _room(values, numbers), numbers[26] // 2
+        if len(whole) > 0:
+            _fill_lines(whole, slopes, numbers, addresses, relu, -padding, rows + padding, 0, channels)
         _convolve(
-            values[position], offsets, bounds, sums, before, found, slopes, numbers, addresses, relu, through, 0, items
-        )
+            values[position], offsets, bounds, sums, before, found, whole, slopes, numbers, addresses, relu, through,
+            0, items,
+        )  # fmt: skip
         if addresses[7]:
             _scatter(sums, places, numbers, addresses, values)
 
@@ -175,11 +188,17 @@ def _backward_threads(  # type: ignore[no-untyped-def]
     if addresses[5]:
         chunks, transposed = gradients.count_chunks(rows, length), values[position]
         items, sums = chunks * kernels.count_items(numbers[9], 1), np.zeros((chunks, len(values)))
+        whole, padding = _room(values, numbers), numbers[26] // 2
+        if len(whole) > 0:
+            for i in prange(threads):
+                begin, end = channels * i // threads, channels * (i + 1) // threads
+                _fill_lines(whole, slopes, numbers, addresses, relu, -padding, rows + padding, begin, end)
         for i in prange(threads):
             begin, end = items * i // threads, items * (i + 1) // threads
             _convolve(
-                transposed, offsets, bounds, sums, before, found, slopes, numbers, addresses, relu, through, begin, end
-            )
+                transposed, offsets, bounds, sums, before, found, whole, slopes, numbers, addresses, relu, through,
+                begin, end,
+            )  # fmt: skip
         if addresses[7]:
             _scatter(sums, places, numbers, addresses, values)
 
@@ -202,4 +221,4 @@ def backward(*arguments: Any, threads: int) -> None:
             mean, variance, eps and training of `forward`; relu: whether zeros are to be written where ReLU is shut;
             through: whether the gradient of x is zero where x is not positive, and something may be added to it.
     """
-    by_threads(_backward, _backward_threads, arguments, threads)
+    kernels.by_threads(_backward, _backward_threads, arguments, threads)

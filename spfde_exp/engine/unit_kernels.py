@@ -14,7 +14,7 @@ from spfde_exp.engine import affine, kernels, norm_kernels
 from spfde_exp.engine.memory import aligned, flat
 from spfde_exp.engine.vectors import BYTES
 
-__all__ = ["by_threads", "forward"]
+__all__ = ["forward"]
 
 
 # The compiled functions take flat arrays and plain numbers; mypy cannot look into them.
@@ -154,13 +154,4 @@ def forward(*arguments: Any, threads: int) -> None:
             and variance of batch norm, and of its counter of batches, int64 (or 0); mean, variance, eps, momentum,
             training, relu.
     """
-    by_threads(_forward, _forward_threads, arguments, threads)
-
-
-def by_threads(one: Any, many: Any, arguments: tuple[Any, ...], threads: int) -> None:
-    """`one` of the arguments, or `many` of them and so many threads."""
-    if threads == 1:
-        one(*arguments)
-    else:
-        kernels.set_threads(threads)
-        many(*arguments, threads)
+    kernels.by_threads(_forward, _forward_threads, arguments, threads)

@@ -1,6 +1,9 @@
 """Convolution, batch norm, residual and ReLU in one: as the two steps of the engine, and as PyTorch's."""
 
 import copy
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from spfde_exp.engine import unit
+from spfde_exp.engine.kernels import Floats
 from spfde_exp.engine.layers import SparseConv, SparseNorm, SparseUnit
 from spfde_exp.engine.layout import border_of, to_layout
 from spfde_exp.engine.structure import Structure
@@ -62,18 +66,22 @@ class Case:
     n=st.integers(1, 9), inputs=st.integers(1, 9), outputs=st.integers(1, 18), h=st.integers(1, 6), w=st.integers(2, 6),
     kernel=st.sampled_from([1, 3, 5]), density=st.sampled_from([0.0, 0.1, 0.5, 1.0]), training=st.booleans(),
     relu=st.booleans(), add=st.booleans(), channels_last=st.booleans(),
+    resting=st.sets(st.sampled_from(["x", "weight", "residual"])),
 )  # fmt: skip
 def test_it_is_what_pytorch_computes(
     n: int, inputs: int, outputs: int, h: int, w: int, kernel: int, density: float, training: bool, relu: bool,
-    add: bool, channels_last: bool,
+    add: bool, channels_last: bool, resting: set[str],
 ) -> None:  # fmt: skip
-    """Output, running statistics and all gradients, masked weights' being zero."""
+    """Output, running statistics and all gradients that are asked for, masked weights' being zero."""
     case = Case(n, inputs, outputs, h, w, kernel, density)
     results = []
     for compute in (case.ours, case.torchs):
         leaves, running = case.leaves(torch.float64, add, channels_last), case.running(torch.float64)
+        for name in resting & leaves.keys():
+            leaves[name].requires_grad_(False)
         y = compute(leaves, running, training, relu)
-        gradients = torch.autograd.grad(y, list(leaves.values()), drawn(*y.shape, seed=5))
+        wanted = [leaf for leaf in leaves.values() if leaf.requires_grad]
+        gradients = torch.autograd.grad(y, wanted, drawn(*y.shape, seed=5))
         results.append([y, *running, *gradients])
     assert border_of(results[0][0]) == 1
     for own, other in zip(*results, strict=True):
@@ -111,7 +119,7 @@ def test_float32_in_a_chain_without_copies() -> None:
 @pytest.mark.parametrize("needs", ["all", "x", "weight"])
 @pytest.mark.parametrize("sizes", [(16, 19, 33, 5, 7), (32, 19, 33, 9, 9), (5, 3, 2, 1, 2)])
 def test_the_same_bits_with_more_threads(sizes: tuple[int, int, int, int, int], needs: str) -> None:
-    """Rows, channels and non-zeros are shared out, also where there are fewer than threads."""
+    """Rows and channels are shared out, also where there are fewer than threads."""
     case, results = Case(*sizes, 3, 0.2), []
     for threads in (1, 3, 64):
         with exact(threads, "fp32"):
@@ -125,9 +133,10 @@ def test_the_same_bits_with_more_threads(sizes: tuple[int, int, int, int, int], 
     assert all(map(torch.equal, results[0], results[2]))
 
 
+@pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize("add", [True, False])
 @pytest.mark.parametrize("used", [(True, True), (True, False), (False, True)])
-def test_two_readers_send_back_the_sum_of_their_gradients(used: tuple[bool, bool], add: bool) -> None:
+def test_two_readers_send_back_the_sum_of_their_gradients(used: tuple[bool, bool], add: bool, relu: bool) -> None:
     """As one that both of them read; one of them may send back nothing."""
     case = Case(5, 3, 4, 4, 6, 3, 0.5)
     results = []
@@ -136,7 +145,7 @@ def test_two_readers_send_back_the_sum_of_their_gradients(used: tuple[bool, bool
         norm = Norm(leaves["scale"], leaves["bias"], *running)
         made = conv_norm(
             leaves["x"], leaves["weight"], case.structure, norm, training=True, residual=leaves.get("residual"),
-            relu=True, readers=readers,
+            relu=relu, readers=readers,
         )  # fmt: skip
         one, other = made * (3 - readers)
         assert torch.equal(one, other) and one.data_ptr() == other.data_ptr()
@@ -288,6 +297,21 @@ def test_a_ring_of_lines_changes_no_bit(
     assert all(map(torch.equal, *results))
 
 
+def test_no_line_of_the_ring_is_read_before_it_is_written() -> None:
+    """Memory that is not what it last was: elsewhere in this file, freed memory comes back as it went."""
+    rings = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        f"{__file__}::test_a_ring_of_lines_changes_no_bit",
+    ]
+    ran = subprocess.run(rings, env={**os.environ, "MALLOC_PERTURB_": "165"}, capture_output=True, text=True)
+    assert ran.returncode == 0 and "12 passed" in ran.stdout, ran.stdout + ran.stderr
+
+
 @pytest.mark.parametrize("hook", [lambda grad: grad.mul_(2), lambda grad: grad * 2, None])
 def test_a_gradient_that_is_changed_on_its_way_has_other_sums(hook: Callable[[Tensor], Tensor] | None) -> None:
     """What the second one has found out about it is not that of the double gradient, in the same memory or not."""
@@ -301,14 +325,35 @@ def test_a_gradient_that_is_changed_on_its_way_has_other_sums(hook: Callable[[Te
 
 def test_sums_are_of_one_gradient_and_given_once() -> None:
     pending, sums = Pending(np.zeros((4, 1))), np.ones((2, 3, 1))
-    grad, equal = torch.ones(2, 1, 3, 2), torch.ones(2, 1, 3, 2)
-    pending.keep_sums(grad, sums)
-    assert pending.sums_of(grad) is sums and pending.sums_of(grad) is None
-    pending.keep_sums(grad, sums)
-    assert pending.sums_of(equal) is None and pending.sums_of(grad) is None
-    pending.keep_sums(grad, sums)
+    grad, equal, z = (torch.ones(2, 1, 3, 2) for _ in range(3))
+    pending.keep_sums(grad, z, sums)
+    assert pending.sums_of(grad, z.view_as(z)) is sums and pending.sums_of(grad, z) is None
+    pending.keep_sums(grad, z, sums)
+    assert pending.sums_of(equal, z) is None and pending.sums_of(grad, z) is None
+    pending.keep_sums(grad, z, sums)
+    assert pending.sums_of(grad, z + 0) is None
+    pending.keep_sums(grad, z, sums)
     grad.add_(1)
-    assert pending.sums_of(grad) is None
+    assert pending.sums_of(grad, z) is None
+    with torch.inference_mode():
+        inferred = torch.ones(2, 1, 3, 2)
+        pending.keep_sums(inferred, z, sums)
+        assert pending.sums_of(inferred, z) is None
+
+
+def test_sums_of_the_reader_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Autograd hands the first one the very gradient that the second one has made."""
+    taken: list[Floats | None] = []
+    sums_of = Pending.sums_of
+
+    def spy(pending: Pending, grad: Tensor, z: Tensor) -> Floats | None:
+        taken.append(sums_of(pending, grad, z))
+        return taken[-1]
+
+    monkeypatch.setattr(Pending, "sums_of", spy)
+    two_in_a_row((Case(5, 3, 4, 4, 6, 3, 0.5), Case(5, 4, 6, 4, 6, 3, 0.5)))
+    (sums,) = taken
+    assert sums is not None and sums.shape == (2, 4, 4)
 
 
 def test_moments_do_not_cancel() -> None:
