@@ -299,16 +299,9 @@ def test_a_ring_of_lines_changes_no_bit(
 
 def test_no_line_of_the_ring_is_read_before_it_is_written() -> None:
     """Memory that is not what it last was: elsewhere in this file, freed memory comes back as it went."""
-    rings = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        f"{__file__}::test_a_ring_of_lines_changes_no_bit",
-    ]
-    ran = subprocess.run(rings, env={**os.environ, "MALLOC_PERTURB_": "165"}, capture_output=True, text=True)
+    rings = f"{__file__}::test_a_ring_of_lines_changes_no_bit"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", rings]
+    ran = subprocess.run(command, env={**os.environ, "MALLOC_PERTURB_": "165"}, capture_output=True, text=True)
     assert ran.returncode == 0 and "12 passed" in ran.stdout, ran.stdout + ran.stderr
 
 
