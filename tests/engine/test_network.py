@@ -244,7 +244,7 @@ def test_hooks_see_whole_gradients_around_a_residual(name: str) -> None:
     if name.endswith("conv2"):
         block.register_full_backward_hook(look)
     else:
-        block.get_submodule("conv2").register_full_backward_hook(lambda _, grads, __: look(_, __, grads))
+        block.get_submodule("conv2").register_full_backward_hook(lambda module, grads, _: look(module, None, grads))
     step(plain, plain)
     truth = seen.pop()
     results = []
