@@ -11,18 +11,16 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from spfde_exp.engine.conv import Source, checked
-from spfde_exp.engine.gradients import lines_at_once
-from spfde_exp.engine.kernels import Floats, Ints
+from spfde_exp.engine.conv import checked
+from spfde_exp.engine.kernels import Floats
 from spfde_exp.engine.layout import border_of, empty, to_layout
 from spfde_exp.engine.norm import check_count
-from spfde_exp.engine.structure import Entries, Rows, Structure
+from spfde_exp.engine.structure import Structure
 from spfde_exp.engine.unit_gradients import backward
 from spfde_exp.engine.unit_kernels import forward
+from spfde_exp.engine.unit_plan import geometry_of, plan_of
 
-__all__ = ["WHOLE", "Norm", "Pending", "conv_norm", "conv_pending", "finished"]
-
-WHOLE = 1 << 19  # numbers of a gradient up to which all of its lines are no slower than a ring of them
+__all__ = ["Norm", "Pending", "conv_norm", "conv_pending", "finished"]
 
 
 class Norm(NamedTuple):
@@ -133,7 +131,7 @@ def conv_pending(
         raise ValueError("what `before` says is yet to be done to `x`: it cannot go through")
     weight = _checked(x, weight, structure, norm, training, before)
     after = Pending(np.empty((4, structure.shape[0]), np.float32 if x.dtype == torch.float32 else np.float64))
-    settings = _Settings(training, relu, 0, 1, before, after, opened=False, through=through)
+    settings = _Settings(training, relu, 0, 1, before, after, opened=True, through=through)
     results: tuple[Tensor, ...] = _Unit.apply(x, weight, norm.weight, norm.bias, None, structure, norm, settings)
     return results[0], after, *results[1:]
 
@@ -185,7 +183,7 @@ def _checked(
 class _Settings(NamedTuple):
     """How `_Unit` computes; `before` and `after` are what is to be done to its input and its result.
 
-    `opened` and `through` are those of `conv_norm` and `conv_pending`.
+    `opened` and `through` are those of `conv_norm` and `conv_pending`, whose readers' gradients always come opened.
     """
 
     training: bool
@@ -196,107 +194,6 @@ class _Settings(NamedTuple):
     after: Pending | None
     opened: bool
     through: bool
-
-
-class _Geometry(NamedTuple):
-    """Where the numbers of a tensor [N, C, H, W] in the layout lie in its padded buffer."""
-
-    size: int
-    origin: int
-    plane: int
-    row: int
-
-
-def _geometry(n: int, channels: int, height: int, width: int, border: int) -> _Geometry:
-    row = (width + 2 * border) * n
-    plane = (height + 2 * border) * row
-    return _Geometry(channels * plane, border * (row + n), plane, row)
-
-
-class _Plan(NamedTuple):
-    """What the kernels are told in every step: made once per mask, shape and borders."""
-
-    places: Ints
-    offsets: Ints  # of the forward pass: [1, non-zeros], or of a ring of lines, [kernel, non-zeros]
-    bounds: Ints
-    ahead: tuple[int, int, int]
-    numbers: tuple[int, ...]  # of the forward pass
-    out: _Geometry
-    residual: _Geometry
-    back_places: Ints  # of the transposed non-zeros, which `position` tells, and so on
-    position: Ints
-    back_rows: Rows  # of a ring of so many lines, or of all lines
-    back_lines: int
-    x: _Geometry
-
-
-def _plan(
-    structure: Structure, strides: tuple[int, ...], shape: torch.Size, x_border: int, residual_border: int, border: int,
-    pending: bool,
-) -> _Plan:  # fmt: skip
-    key = "unit", strides, shape, x_border, residual_border, border, pending
-    found: _Plan | None = structure.plans.get(key)
-    if found is not None:
-        return found
-    n, inputs, h, w = shape
-    outputs, _, kernel, _ = structure.shape
-    padding = kernel // 2
-    x, out = _geometry(n, inputs, h, w, x_border), _geometry(n, outputs, h, w, border)
-    residual = _geometry(n, outputs, h, w, residual_border)
-    source = Source(x.plane, x.row, n, x_border - padding, 1)
-    entries, back = structure.entries, structure.phase(1, 0, 0)
-    numbers = (
-        outputs, h, w * n, x.row, structure.shape.numel(), x.size, out.size, residual.size,
-        *out[1:], *residual[1:], inputs, padding * n, kernel,
-    )  # fmt: skip
-    rows = source.rows(structure)
-    if pending:
-        rows = _ring_rows(structure, entries, (entries.row, entries.column), (kernel, kernel), n, w)
-    places = structure.places(strides)
-    # The transposed kernel is the other way round.
-    turned = kernel - 1 - back.row, kernel - 1 - back.column
-    whole, lines = h + kernel - 1, int(lines_at_once(h, w * n)) + kernel - 1
-    if outputs * whole * (w + kernel - 1) * n <= WHOLE:
-        lines = whole
-    back_rows = _ring_rows(structure, back, turned, (lines, 1 if lines == whole else lines), n, w)
-    plan = _Plan(
-        places,
-        np.atleast_2d(rows.offsets),
-        rows.bounds,
-        (0, 0, 0) if pending else source.ahead(inputs, kernel),
-        numbers,
-        out,
-        residual,
-        places[back.position],
-        back.position,
-        back_rows,
-        lines,
-        x,
-    )
-    structure.plans[key] = plan
-    return plan
-
-
-def _ring_rows(
-    structure: Structure, entries: Entries, places: tuple[Ints, Ints], lines: tuple[int, int], n: int, width: int
-) -> Rows:
-    """What is read of a ring of lines of an image, [channels, lines, width + 2 padding, N].
-
-    Offsets are [lines, non-zeros]: for the first line of the output, the second and so on, and again from the first.
-
-    Args:
-        places: row and column of the kernel for each of `entries`.
-        lines: of the ring, and for how many there are to be offsets.
-    """
-    row = (width + structure.shape[2] - 1) * n
-    ring = Source(lines[0] * row, row, n, 0, 1)
-
-    def make() -> Ints:
-        line = (np.arange(lines[1])[:, None] + places[0]) % lines[0]
-        return entries.channel * ring.plane + line * row + places[1] * n
-
-    key = "ring", entries is structure.entries, lines, ring
-    return structure.rows(key, entries, make, ring.planes_at_once(structure))
 
 
 def _twin(x: Tensor) -> Tensor:
@@ -319,34 +216,28 @@ class _Unit(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         training, relu, border, readers, before, after, opened, through = settings
         x = to_layout(x, structure.shape[2] // 2 if before is None else 0)
-        x_border = border_of(x) or 0
-        residual_border = 0
-        if residual is not None:
-            residual = to_layout(residual)
-            residual_border = border_of(residual) or 0
+        residual = None if residual is None else to_layout(residual)
+        borders = border_of(x) or 0, 0 if residual is None else border_of(residual) or 0, border
         n, _, h, w = x.shape
-        plan = _plan(structure, weight.stride(), x.shape, x_border, residual_border, border, before is not None)
+        plan = plan_of(structure, weight.stride(), x.shape, borders, before is not None)
         channels = structure.shape[0]
         z = empty(n, channels, h, w, dtype=x.dtype)
         y = None if after is not None else empty(n, channels, h, w, border=border, dtype=x.dtype, clear=False)
-        size = x.itemsize
-        added = 0 if residual is None else residual.data_ptr() - size * plan.residual.origin
-        values = np.empty(structure.count, np.float32 if size == 4 else np.float64)
+        values = np.empty(structure.count, np.float32 if x.itemsize == 4 else np.float64)
         moments, nothing = np.empty((2, channels)), np.empty((4, 0), values.dtype)
         forward(
             values, plan.places, plan.offsets, plan.bounds, plan.ahead,
             nothing if before is None else before.affine, nothing if after is None else after.affine, plan.numbers,
             (
-                x.data_ptr() - size * plan.x.origin, weight.data_ptr(), z.data_ptr(),
-                0 if y is None else y.data_ptr() - size * plan.out.origin, added, scale.data_ptr(), bias.data_ptr(),
-                norm.running_mean.data_ptr(), norm.running_var.data_ptr(),
+                plan.x.address(x), weight.data_ptr(), z.data_ptr(), plan.out.address(y),
+                plan.residual.address(residual), scale.data_ptr(), bias.data_ptr(), norm.running_mean.data_ptr(),
+                norm.running_var.data_ptr(),
                 norm.batches.data_ptr() if norm.batches is not None and training else 0,
             ),
             moments[0], moments[1], norm.eps, norm.momentum, training, relu, threads=torch.get_num_threads(),
         )  # fmt: skip
         # Where ReLU is open is told from z, unless a residual was added behind it.
         ctx.save_for_backward(x, z, y if relu and residual is not None and not opened else None, weight, scale, bias)
-        opened = opened or after is not None
         shut = relu and not opened  # or else zeros are there already where ReLU is shut
         ctx.kept = structure, plan, values, before, after, moments, norm.eps, training, shut, opened, through
         ctx.set_materialize_grads(False)
@@ -373,13 +264,8 @@ class _Unit(torch.autograd.Function):
         grad, other = given[0], given[1] if len(given) == 2 else None
         n, channels, h, w = grad.shape
         inputs, kernel = structure.inputs, structure.shape[2]
-        g = _geometry(n, channels, h, w, border_of(grad) or 0)
-        o = g if other is None else _geometry(n, channels, h, w, border_of(other) or 0)
         passed = None if passed is None else to_layout(passed)
-        p = _Geometry(0, 0, 0, 0)
-        if passed is not None:
-            p = _geometry(n, inputs, h, w, border_of(passed) or 0)
-        size = grad.itemsize
+        g, o, p = (geometry_of(tensor) for tensor in (grad, grad if other is None else other, passed))
         x_grad = residual_grad = weight_grad = None
         if needs[0] or needs[1]:  # one pass makes both
             x_grad = empty(n, inputs, h, w, dtype=grad.dtype)
@@ -400,15 +286,11 @@ class _Unit(torch.autograd.Function):
                 *g[1:], *o[1:], *plan.out[1:], *plan.x[1:3], *p, kernel // 2 * n, kernel, plan.back_lines,
             ),
             (
-                grad.data_ptr() - size * g.origin,
-                0 if y is None else y.data_ptr() - size * plan.out.origin,
-                z.data_ptr(),
-                x.data_ptr() - size * plan.x.origin, scale.data_ptr(),
+                g.address(grad), plan.out.address(y), z.data_ptr(), plan.x.address(x), scale.data_ptr(),
                 0 if x_grad is None else x_grad.data_ptr(),
                 0 if residual_grad is None or opened else residual_grad.data_ptr(),
                 0 if weight_grad is None else weight_grad.data_ptr(),
-                0 if other is None else other.data_ptr() - size * o.origin,
-                bias.data_ptr(), 0 if passed is None else passed.data_ptr() - size * p.origin,
+                o.address(other), bias.data_ptr(), p.address(passed),
             ),
             norm_grads.numpy(), moments[0], moments[1], eps, training, relu, through,
             threads=torch.get_num_threads(),

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from spfde_exp.engine import unit
+from spfde_exp.engine import unit_plan
 from spfde_exp.engine.kernels import Floats
 from spfde_exp.engine.layers import SparseConv, SparseNorm, SparseUnit
 from spfde_exp.engine.layout import border_of, to_layout
@@ -287,8 +287,8 @@ def test_a_ring_of_lines_changes_no_bit(
     """Against all lines of the gradient at once. In the ring they are so many that several, or one, are worked on."""
     n, h, w = sizes
     results = []
-    for whole in (unit.WHOLE, 0):
-        monkeypatch.setattr(unit, "WHOLE", whole)
+    for whole in (unit_plan.WHOLE, 0):
+        monkeypatch.setattr(unit_plan, "WHOLE", whole)
         cases = Case(n, 5, 17, h, w, kernel, 0.4), Case(n, 17, 18, h, w, kernel, 0.4)
         with exact(threads, "fp32"):
             results.append(two_in_a_row(cases))
