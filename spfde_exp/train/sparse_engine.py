@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spfde_exp.engine.layers import can_convolve
 from spfde_exp.engine.network import SparseNetwork, sparse_layers
@@ -14,7 +14,6 @@ from spfde_exp.models.base import BlockModel
 from spfde_exp.schema import Config
 from spfde_exp.train.device import check_engine
 from spfde_exp.train.engine_choice import STEPS, Logits, fastest_layers
-from spfde_exp.train.kept_steps import KeptSteps
 
 SHARE = 0.01  # of a run's steps that engine=auto may spend on trying
 
@@ -45,10 +44,6 @@ class SparseEngine:
     def layers(self, frozen: int) -> frozenset[str]:
         """Convolutions that are to be sparse in such an epoch."""
         return sparse_layers(self.network.model, self.kept)
-
-    def kept_steps(self, weights: Mapping[str, nn.Parameter]) -> KeptSteps:
-        """What makes the optimiser's steps, for the masked `weights` only where they are kept."""
-        return KeptSteps(weights, self.network.structures)
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs; plain values."""

@@ -80,7 +80,9 @@ class Trainer:
         self.forward = self._forward(self.model)
         self.forward.engine = self._engine()
         if self.forward.engine:
-            self.optimizer.sgd.partly = self.forward.engine.kept_steps(self.masks.weights)
+            from spfde_exp.train.fused_step import fused_step  # loads a compiler, as the engine does
+
+            self.optimizer.sgd.partly = fused_step
         self.masks.attach(self.optimizer.sgd)
         self.method = method(config.method, plan.schedule, self.masks, partial(generator, config.seed))
         # Where nobody changes gradients, and a user's own model cannot have made them from elsewhere.

@@ -1,4 +1,4 @@
-"""Steps of SGD on kept weights: those of PyTorch, and nothing else is touched."""
+"""Steps of SGD: those of PyTorch, with any number of threads; masked weights stay at zero."""
 
 import pytest
 import torch
@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from spfde_exp.engine.descent import Layer, descend
-from spfde_exp.engine.structure import Structure
 
 SHAPES = [(4, 3, 3, 3), (2, 5, 1, 1), (1, 1, 3, 3)]
 
@@ -31,33 +30,44 @@ def test_they_are_those_of_pytorch(
     groups = [{"params": [weight], "lr": rate} for weight, rate in zip(theirs, rates, strict=True)]
     sgd = torch.optim.SGD(groups, momentum=momentum, weight_decay=decay, nesterov=nesterov, foreach=False)
     speeds = [torch.zeros_like(weight) for weight in weights]
-    places = [Structure(mask).places(weight.stride()) for mask, weight in zip(masks, weights, strict=True)]
-    bounds = torch.tensor([0, *map(len, places)]).cumsum(0).numpy()
     for step in range(3):
         gradients = [drawn(weight.shape, 10 + step, kept) for weight, kept in zip(weights, masks, strict=True)]
+        gradients = [gradient.to(memory_format=layout) for gradient in gradients]
         for weight, gradient in zip(theirs, gradients, strict=True):
             weight.grad = gradient.clone()
         sgd.step()
-        ours = [gradient.where(kept, torch.nan) for gradient, kept in zip(gradients, masks, strict=True)]
-        ours = [gradient.to(memory_format=layout) for gradient in ours]  # masked ones are not read
-        layers = [Layer(*of) for of in zip(weights, speeds, ours, rates, strict=True)]
-        all_places = torch.cat([torch.from_numpy(place) for place in places]).numpy()
-        descend(layers, all_places, bounds, momentum=momentum, decay=decay, nesterov=nesterov)
+        layers = [Layer(*of) for of in zip(weights, speeds, gradients, rates, strict=True)]
+        descend(layers, momentum=momentum, decay=decay, nesterov=nesterov)
     for weight, speed, truth, kept in zip(weights, speeds, theirs, masks, strict=True):
         torch.testing.assert_close(weight, truth.detach(), rtol=1e-10, atol=1e-12)
         torch.testing.assert_close(speed, sgd.state[truth]["momentum_buffer"], rtol=1e-10, atol=1e-12)
         assert not weight[~kept].any()
+        assert not speed[~kept].any()
 
 
 def test_nothing_to_do() -> None:
-    nothing = torch.empty(0, dtype=torch.int64).numpy()
-    descend([], nothing, torch.zeros(1, dtype=torch.int64).numpy(), momentum=0.9, decay=0.0, nesterov=False)
+    descend([], momentum=0.9, decay=0.0, nesterov=False)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_only_the_places_change(dtype: torch.dtype) -> None:
-    weight, speed, gradient = (torch.ones(6, dtype=dtype) for _ in range(3))
-    places, bounds = torch.tensor([1, 4]).numpy(), torch.tensor([0, 2]).numpy()
-    descend([Layer(weight, speed, gradient, 0.5)], places, bounds, momentum=0.5, decay=0.0, nesterov=False)
-    assert speed.tolist() == [1, 1.5, 1, 1, 1.5, 1]
-    assert weight.tolist() == [1, 0.25, 1, 1, 0.25, 1]
+def test_by_hand(dtype: torch.dtype) -> None:
+    weight, speed, gradient = (torch.tensor(values, dtype=dtype) for values in ([1, -2], [1, 0], [1, 2]))
+    descend([Layer(weight, speed, gradient, 0.5)], momentum=0.5, decay=0.25, nesterov=False)
+    assert speed.tolist() == [1.75, 1.5]  # 0.5 * 1 + 1 + 0.25 * 1, and 2 - 0.25 * 2
+    assert weight.tolist() == [0.125, -2.75]
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_any_number_of_threads(threads: int) -> None:
+    """Also more of them than a layer has numbers."""
+    results = []
+    before = torch.get_num_threads()
+    try:
+        for number in (1, threads):
+            torch.set_num_threads(number)
+            layers = [Layer(*torch.randn(3, n, generator=torch.Generator().manual_seed(n)), 0.1) for n in (1, 7, 1000)]
+            descend(layers, momentum=0.9, decay=0.01, nesterov=True)
+            results.append([tensor.clone() for layer in layers for tensor in layer[:2]])
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(*results, rtol=0, atol=0)

@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from spfde_exp.engine.structures import Structures
 from spfde_exp.train.device import exact
-from spfde_exp.train.kept_steps import KeptSteps
+from spfde_exp.train.fused_step import fused_step
 from spfde_exp.train.optim import _SGD
 from spfde_exp.train.trainer import Trainer
 
@@ -15,11 +14,11 @@ from .stepping import trainer_of
 RUN = ("epochs=10", "dst.every=2", "dst.base_epochs=10", "dst.milestones=[4]", "dst.stop=8", "optim.lr=0.01")
 
 
-def trained(*overrides: str, kept: bool) -> Trainer:
+def trained(*overrides: str, fused: bool) -> Trainer:
     """Four epochs by the sparse engine, by either way of making steps."""
     trainer = trainer_of(*RUN, "engine=sparse", *overrides)
-    assert isinstance(trainer.optimizer.sgd.partly, KeptSteps)
-    if not kept:
+    assert trainer.optimizer.sgd.partly is fused_step
+    if not fused:
         trainer.optimizer.sgd.partly = None
     with exact(1, "fp32"):
         for epoch in range(4):
@@ -40,7 +39,7 @@ def trained(*overrides: str, kept: bool) -> Trainer:
     ids=["spfde", "dense_gradients", "noise_in_gradients", "nesterov", "no_momentum"],
 )
 def test_they_are_those_of_torch(overrides: tuple[str, ...]) -> None:
-    ours, theirs = (trained(*overrides, kept=kept) for kept in (True, False))
+    ours, theirs = (trained(*overrides, fused=fused) for fused in (True, False))
     for (name, p), q in zip(ours.model.named_parameters(), theirs.model.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-3, atol=1e-5, msg=name)
     momentum, truth = (trainer.optimizer.momentum(trainer.model) for trainer in (ours, theirs))
@@ -52,7 +51,7 @@ def test_they_are_those_of_torch(overrides: tuple[str, ...]) -> None:
 
 
 def test_gradients_stay_for_whoever_reads_them() -> None:
-    trainer = trained("freeze=0.15", kept=True)
+    trainer = trained("freeze=0.15", fused=True)
     frozen = trainer.plan.freeze.frozen[3]
     resting = {member for _, members in trainer.blocks[:frozen] for member in members}
     for name, parameter in trainer.model.named_parameters():
@@ -62,13 +61,13 @@ def test_gradients_stay_for_whoever_reads_them() -> None:
 def test_parameters_of_other_types_and_layouts_are_left_to_torch() -> None:
     """One call steps through memory by a single type, and by the strides of the weight."""
     results = []
-    for kept in (True, False):
+    for fused in (True, False):
         random = torch.Generator().manual_seed(0)
         weights = [torch.randn(4, 8, generator=random) for _ in range(4)]
         weights = [weights[0].double(), weights[1], weights[2].bfloat16(), weights[3][:, ::2]]
         parameters = [nn.Parameter(weight) for weight in weights]
         sgd = _SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.01)
-        sgd.partly = KeptSteps({}, Structures({}, {})) if kept else None
+        sgd.partly = fused_step if fused else None
         for _ in range(3):
             for p in parameters:
                 p.grad = torch.randn(p.shape, generator=random).to(p.dtype)
