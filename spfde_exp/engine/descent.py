@@ -15,7 +15,10 @@ __all__ = ["Layer", "descend"]
 
 
 class Layer(NamedTuple):
-    """A weight, its momentum and its gradient, of the same shape, type and strides, without holes in their memory."""
+    """A weight, its momentum and its gradient, of the same shape, type and strides, without holes in their memory.
+
+    No two layers have memory in common.
+    """
 
     weight: Tensor
     momentum: Tensor

@@ -183,7 +183,7 @@ def _checked(
 class _Settings(NamedTuple):
     """How `_Unit` computes; `before` and `after` are what is to be done to its input and its result.
 
-    `opened` and `through` are those of `conv_norm` and `conv_pending`, whose readers' gradients always come opened.
+    `opened` and `through` are those of `conv_norm` and `conv_pending`; to the latter, gradients always come opened.
     """
 
     training: bool

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from spfde_exp.train.device import exact
 from spfde_exp.train.fused_step import fused_step
@@ -32,11 +32,12 @@ def trained(*overrides: str, fused: bool) -> Trainer:
     [
         ("freeze=0.15", "sieve=0.2"),
         ("method=rigl", "freeze=none"),
+        ("method=snfs", "freeze=none"),
         ("method=deepr", "freeze=none"),
         ("optim.nesterov=true", "freeze=none"),
         ("optim.momentum=0", "freeze=none"),
     ],
-    ids=["spfde", "dense_gradients", "noise_in_gradients", "nesterov", "no_momentum"],
+    ids=["spfde", "updates_without_a_step", "dense_gradients", "noise_in_gradients", "nesterov", "no_momentum"],
 )
 def test_they_are_those_of_torch(overrides: tuple[str, ...]) -> None:
     ours, theirs = (trained(*overrides, fused=fused) for fused in (True, False))
@@ -58,13 +59,36 @@ def test_gradients_stay_for_whoever_reads_them() -> None:
         assert (parameter.grad is None) == any(name.startswith(f"{member}.") for member in resting), name
 
 
+class Shared(nn.Module):
+    """What masked weights get gradients from besides their convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        self.classifier = nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv2(self.conv1(x).relu()) * (1 + self.conv2.weight.sum())
+        return self.classifier(x.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def test_gradients_from_elsewhere_do_not_reach_masked_weights() -> None:
+    own = [f"model.target={__name__}.Shared", f"model.allow=[{__name__}]"]
+    trainer = trained("model=custom", "model.width=1", *own, "method=static", "freeze=none", fused=True)
+    assert "net.conv2" in trainer.forward.masked_gradients
+    kept, weight = trainer.masks.kept["net.conv2"], trainer.masks.weights["net.conv2"]
+    assert not weight[~kept].any()
+    assert weight[kept].all()
+
+
 def test_parameters_of_other_types_and_layouts_are_left_to_torch() -> None:
     """One call steps through memory by a single type, and by the strides of the weight."""
     results = []
     for fused in (True, False):
         random = torch.Generator().manual_seed(0)
-        weights = [torch.randn(4, 8, generator=random) for _ in range(4)]
-        weights = [weights[0].double(), weights[1], weights[2].bfloat16(), weights[3][:, ::2]]
+        weights = [torch.randn(4, 3, 3, 3, generator=random) for _ in range(5)]
+        weights = [weights[0].double(), weights[1], weights[2].bfloat16(), weights[3][:, ::2], weights[4]]
+        weights[4] = weights[4].to(memory_format=torch.channels_last)  # its gradient is not
         parameters = [nn.Parameter(weight) for weight in weights]
         sgd = _SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.01)
         sgd.partly = fused_step if fused else None
