@@ -16,8 +16,8 @@ from spfde_exp.engine.kernels import Floats
 from spfde_exp.engine.layout import border_of, empty, to_layout
 from spfde_exp.engine.norm import check_count
 from spfde_exp.engine.structure import Structure
-from spfde_exp.engine.unit_gradients import backward
-from spfde_exp.engine.unit_kernels import forward
+from spfde_exp.engine.unit_gradients import BackTensors, backward
+from spfde_exp.engine.unit_kernels import Tensors, forward
 from spfde_exp.engine.unit_plan import geometry_of, plan_of
 
 __all__ = ["Norm", "Pending", "conv_norm", "conv_pending", "finished"]
@@ -228,7 +228,7 @@ class _Unit(torch.autograd.Function):
         forward(
             values, plan.places, plan.offsets, plan.bounds, plan.ahead,
             nothing if before is None else before.affine, nothing if after is None else after.affine, plan.numbers,
-            (
+            Tensors(
                 plan.x.address(x), weight.data_ptr(), z.data_ptr(), plan.out.address(y),
                 plan.residual.address(residual), scale.data_ptr(), bias.data_ptr(), norm.running_mean.data_ptr(),
                 norm.running_var.data_ptr(),
@@ -263,7 +263,7 @@ class _Unit(torch.autograd.Function):
             return (None if passed is None else torch.where(x <= 0, 0, passed), *[None] * (len(needs) - 1))
         grad, other = given[0], given[1] if len(given) == 2 else None
         n, channels, h, w = grad.shape
-        inputs, kernel = structure.inputs, structure.shape[2]
+        inputs = structure.inputs
         passed = None if passed is None else to_layout(passed)
         g, o, p = (geometry_of(tensor) for tensor in (grad, grad if other is None else other, passed))
         x_grad = residual_grad = weight_grad = None
@@ -281,11 +281,8 @@ class _Unit(torch.autograd.Function):
             values, plan.back_places, plan.position, plan.back_rows.bounds, plan.back_rows.offsets,
             np.empty((4, 0), values.dtype) if before is None else before.affine,
             np.empty((2, 0, 0)) if known is None else known, found,
-            (
-                channels, h, w * n, plan.x.row, weight.numel(), plan.x.size, plan.out.size, g.size, o.size, inputs,
-                *g[1:], *o[1:], *plan.out[1:], *plan.x[1:3], *p, kernel // 2 * n, kernel, plan.back_lines,
-            ),
-            (
+            plan.back_numbers(g, o, p),
+            BackTensors(
                 g.address(grad), plan.out.address(y), z.data_ptr(), plan.x.address(x), scale.data_ptr(),
                 0 if x_grad is None else x_grad.data_ptr(),
                 0 if residual_grad is None or opened else residual_grad.data_ptr(),

@@ -4,7 +4,7 @@ The gradient of the result of the convolution, which both gradients of the convo
 line in a ring, as what the forward pass reads (`spfde_exp.engine.unit_kernels`), unless it is small.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, prange
@@ -13,25 +13,83 @@ from spfde_exp.engine import gradients, kernels, norm_kernels
 from spfde_exp.engine.memory import aligned, flat
 from spfde_exp.engine.vectors import BYTES
 
-__all__ = ["backward"]
+__all__ = ["BackNumbers", "BackTensors", "backward"]
+
+
+class BackNumbers(NamedTuple):
+    """Shapes and places of numbers, as `spfde_exp.engine.unit_kernels.Numbers`."""
+
+    channels: int  # of the result
+    rows: int
+    length: int
+    x_row: int
+    weight_size: int
+    x_size: int
+    out_size: int
+    g_size: int
+    other_size: int
+    inputs: int  # channels of x
+    g_origin: int
+    g_plane: int
+    g_row: int
+    other_origin: int
+    other_plane: int
+    other_row: int
+    out_origin: int
+    out_plane: int
+    out_row: int
+    x_origin: int
+    x_plane: int
+    added_size: int
+    added_origin: int
+    added_plane: int
+    added_row: int
+    border: int  # numbers on each side of a line of the ring
+    kernel: int
+    lines: int  # of the ring
+
+
+class BackTensors(NamedTuple):
+    """Addresses of tensors."""
+
+    g: int  # the gradient of the result
+    out: int  # the result, or 0, to compute again where ReLU is open, without a residual
+    z: int
+    x: int
+    scale: int
+    x_grad: int  # or 0, for neither it nor that of the weight
+    residual_grad: int  # or 0
+    weight_grad: int  # or 0
+    other: int  # a gradient to add to `g`, or 0
+    bias: int
+    added: int  # what is added to the gradient of x, or 0
 
 
 # The compiled functions take flat arrays and plain numbers; mypy cannot look into them.
+@njit(nogil=True, cache=True, forceinline=True)
+def _given(like, numbers, tensors):  # type: ignore[no-untyped-def]
+    """The gradient, the other one, the result and z, each with its place."""
+    size, plane = numbers.channels * numbers.rows * numbers.length, numbers.rows * numbers.length
+    return (
+        (flat(tensors.g, numbers.g_size, like), (numbers.g_origin, numbers.g_plane, numbers.g_row)),
+        (flat(tensors.other, numbers.other_size, like), (numbers.other_origin, numbers.other_plane, numbers.other_row)),
+        (flat(tensors.out, numbers.out_size, like), (numbers.out_origin, numbers.out_plane, numbers.out_row)),
+        (flat(tensors.z, size, like), (0, plane, numbers.length)),
+    )
+
+
 @njit(nogil=True, cache=True)
 def _norm_gradients(  # type: ignore[no-untyped-def]
-    like, known, numbers, addresses, norm_grads, slopes, mean, variance, eps, training, relu, begin, end
+    like, known, numbers, tensors, norm_grads, slopes, mean, variance, eps, training, relu, begin, end
 ):
     """For some channels, gradients of batch norm and of the residual; and `slopes`, as `_fill_lines` takes them."""
-    channels, rows, length, _, _, _, out_size, g_size, other_size = numbers[:9]
-    g_at, other_at = (numbers[10], numbers[11], numbers[12]), (numbers[13], numbers[14], numbers[15])
-    out_at, plain = (numbers[16], numbers[17], numbers[18]), (0, rows * length, length)
-    g, other = flat(addresses[0], g_size, like), flat(addresses[8], other_size, like)
-    y, z = flat(addresses[1], out_size, like), flat(addresses[2], channels * rows * length, like)
-    weight, bias = flat(addresses[4], channels, like), flat(addresses[9], channels, like)
-    keep = addresses[6] != 0
-    residual_grad, row = flat(addresses[6], channels * rows * length, like), np.empty(length, like.dtype)
+    channels, rows, length = numbers.channels, numbers.rows, numbers.length
+    (g, g_at), (other, other_at), (y, out_at), (z, plain) = _given(like, numbers, tensors)
+    weight, bias = flat(tensors.scale, channels, like), flat(tensors.bias, channels, like)
+    keep = tensors.residual_grad != 0
+    residual_grad, row = flat(tensors.residual_grad, channels * rows * length, like), np.empty(length, like.dtype)
     opened, opened_at = (residual_grad, plain) if keep else (row, (0, 0, 0))
-    flags = keep, addresses[8] != 0, relu, addresses[1] == 0
+    flags = keep, tensors.other != 0, relu, tensors.out == 0
     for c in range(begin, end):
         affine = norm_kernels.affine_of(like, mean, variance, weight, bias, eps, c)
         total, product = 0.0, 0.0
@@ -51,21 +109,17 @@ def _norm_gradients(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _fill_lines(ring, slopes, numbers, addresses, relu, first, stop, begin, end):  # type: ignore[no-untyped-def]
+def _fill_lines(ring, slopes, numbers, tensors, relu, first, stop, begin, end):  # type: ignore[no-untyped-def]
     """Some lines of the gradient of z, of some channels, into their places in the ring; zeros around the image.
 
     `slopes`, [5, channels], are the mean, factor and offset of the batch norm, and what it takes from its gradient.
     """
-    channels, rows, length, _, _, _, out_size, g_size, other_size = numbers[:9]
-    border, lines = numbers[25], numbers[27]
-    size, row = channels * rows * length, length + 2 * border
-    g, other = flat(addresses[0], g_size, ring), flat(addresses[8], other_size, ring)
-    y, z = flat(addresses[1], out_size, ring), flat(addresses[2], size, ring)
-    plain, out_at = (0, rows * length, length), (numbers[16], numbers[17], numbers[18])
-    g_at, other_at = (numbers[10], numbers[11], numbers[12]), (numbers[13], numbers[14], numbers[15])
-    padding, two, again = numbers[26] // 2, addresses[8] != 0, addresses[1] == 0
-    if addresses[6]:  # it is behind ReLU already, as the gradient of the residual
-        g, g_at, two, relu = flat(addresses[6], size, ring), plain, False, False
+    rows, length, border, lines = numbers.rows, numbers.length, numbers.border, numbers.lines
+    row = length + 2 * border
+    (g, g_at), (other, other_at), (y, out_at), (z, plain) = _given(ring, numbers, tensors)
+    padding, two, again = numbers.kernel // 2, tensors.other != 0, tensors.out == 0
+    if tensors.residual_grad:  # it is behind ReLU already, as the gradient of the residual
+        g, g_at, two, relu = flat(tensors.residual_grad, len(z), ring), plain, False, False
     for c in range(begin, end):
         affine, shift, slope = (slopes[0, c], slopes[1, c], slopes[2, c]), slopes[3, c], slopes[4, c]
         for line in range(first, stop):
@@ -93,29 +147,29 @@ def _fill_lines(ring, slopes, numbers, addresses, relu, first, stop, begin, end)
 @njit(nogil=True, cache=True)
 def _room(like, numbers):  # type: ignore[no-untyped-def]
     """For all lines of the gradient of z, if these are to be there at once."""
-    channels, rows, length = numbers[:3]
-    border, kernel, lines = numbers[25], numbers[26], numbers[27]
-    return aligned(channels * lines * (length + 2 * border) if lines == rows + kernel - 1 else 0, like)
+    at_once = numbers.lines == numbers.rows + numbers.kernel - 1
+    return aligned(numbers.channels * numbers.lines * (numbers.length + 2 * numbers.border) if at_once else 0, like)
 
 
 @njit(nogil=True, cache=True)
 def _convolve(  # type: ignore[no-untyped-def]
-    transposed, offsets, bounds, sums, before, found, whole, slopes, numbers, addresses, relu, through, begin, end
+    transposed, offsets, bounds, sums, before, found, whole, slopes, numbers, tensors, relu, through, begin, end
 ):
     """Some items of both gradients of the convolution; of their rows of that of x, what its batch norm asks for.
 
     That is `found`, [2, rows, channels of x], while they are in a near cache. `whole` has all lines of the gradient of
     z, or is empty.
     """
-    channels, rows, length, x_row, _, x_size = numbers[:6]
-    sources, border, kernel = numbers[9], numbers[25], numbers[26]
-    x, x_at = flat(addresses[3], x_size, transposed), (numbers[19], numbers[20], x_row)
-    x_grad, plain = flat(addresses[5], sources * rows * length, transposed), (0, rows * length, length)
-    passed, passed_at = flat(addresses[10], numbers[21], transposed), (numbers[22], numbers[23], numbers[24])
-    blocks, at_once = kernels.count_items(sources, 1), gradients.lines_at_once(rows, length)
+    channels, rows, length, inputs = numbers.channels, numbers.rows, numbers.length, numbers.inputs
+    border, kernel = numbers.border, numbers.kernel
+    x, x_at = flat(tensors.x, numbers.x_size, transposed), (numbers.x_origin, numbers.x_plane, numbers.x_row)
+    x_grad, plain = flat(tensors.x_grad, inputs * rows * length, transposed), (0, rows * length, length)
+    added = flat(tensors.added, numbers.added_size, transposed)
+    added_at = numbers.added_origin, numbers.added_plane, numbers.added_row
+    blocks, at_once = kernels.count_items(inputs, 1), gradients.lines_at_once(rows, length)
     row, ring = length + 2 * border, whole
     if len(whole) == 0:
-        ring = aligned(channels * numbers[27] * row, transposed)
+        ring = aligned(channels * numbers.lines * row, transposed)
     ring_row = row if len(whole) > 0 else 0  # offsets are those of the first line, or of each
     item = begin
     filled = item // blocks * at_once - kernel // 2
@@ -123,15 +177,15 @@ def _convolve(  # type: ignore[no-untyped-def]
         first = item // blocks * at_once
         last, stop = min(end, (item // blocks + 1) * blocks), min(rows, first + at_once)
         if len(whole) == 0:
-            _fill_lines(ring, slopes, numbers, addresses, relu, filled, stop + kernel // 2, 0, channels)
+            _fill_lines(ring, slopes, numbers, tensors, relu, filled, stop + kernel // 2, 0, channels)
         filled = stop + kernel // 2
         gradients.both_items(
-            x_grad, transposed, offsets, bounds, sums, ring, x, before, passed, passed_at, through,
-            (sources, rows, length), (*x_at, ring_row), (0, 0, 0), item, last,
+            x_grad, transposed, offsets, bounds, sums, ring, x, before, added, added_at, through,
+            (inputs, rows, length), (*x_at, ring_row), (0, 0, 0), item, last,
         )  # fmt: skip
         if found.shape[1] > 0:
             those = item % blocks * kernels.BLOCK
-            for c in range(those, min(sources, those + (last - item) * kernels.BLOCK)):
+            for c in range(those, min(inputs, those + (last - item) * kernels.BLOCK)):
                 for h in range(first, stop):
                     g_row = norm_kernels.row_of(x_grad, plain, c, h, length)
                     z_row = norm_kernels.row_of(x, x_at, c, h, length)
@@ -140,9 +194,9 @@ def _convolve(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _scatter(sums, places, numbers, addresses, like):  # type: ignore[no-untyped-def]
+def _scatter(sums, places, numbers, tensors, like):  # type: ignore[no-untyped-def]
     """Gradients of the weights at `places`: what the chunks, [chunks, non-zeros], sum up to."""
-    weight_grad = flat(addresses[7], numbers[4], like)
+    weight_grad = flat(tensors.weight_grad, numbers.weight_size, like)
     for k in range(len(places)):
         total = sums[0, k]
         for chunk in range(1, len(sums)):
@@ -152,55 +206,55 @@ def _scatter(sums, places, numbers, addresses, like):  # type: ignore[no-untyped
 
 @njit(nogil=True, cache=True)
 def _backward(  # type: ignore[no-untyped-def]
-    values, places, position, bounds, offsets, before, known, found, numbers, addresses, norm_grads, mean, variance,
+    values, places, position, bounds, offsets, before, known, found, numbers, tensors, norm_grads, mean, variance,
     eps, training, relu, through,
 ):  # fmt: skip
-    channels, rows, length = numbers[:3]
+    channels, rows, length = numbers.channels, numbers.rows, numbers.length
     slopes = np.empty((5, channels), values.dtype)
     _norm_gradients(
-        values, known, numbers, addresses, norm_grads, slopes, mean, variance, eps, training, relu, 0, channels
+        values, known, numbers, tensors, norm_grads, slopes, mean, variance, eps, training, relu, 0, channels
     )
-    if addresses[5]:
-        items = gradients.count_chunks(rows, length) * kernels.count_items(numbers[9], 1)
-        sums, whole, padding = np.zeros((1, len(values))), _room(values, numbers), numbers[26] // 2
+    if tensors.x_grad:
+        items = gradients.count_chunks(rows, length) * kernels.count_items(numbers.inputs, 1)
+        sums, whole, padding = np.zeros((1, len(values))), _room(values, numbers), numbers.kernel // 2
         if len(whole) > 0:
-            _fill_lines(whole, slopes, numbers, addresses, relu, -padding, rows + padding, 0, channels)
+            _fill_lines(whole, slopes, numbers, tensors, relu, -padding, rows + padding, 0, channels)
         _convolve(
-            values[position], offsets, bounds, sums, before, found, whole, slopes, numbers, addresses, relu, through,
+            values[position], offsets, bounds, sums, before, found, whole, slopes, numbers, tensors, relu, through,
             0, items,
         )  # fmt: skip
-        if addresses[7]:
-            _scatter(sums, places, numbers, addresses, values)
+        if tensors.weight_grad:
+            _scatter(sums, places, numbers, tensors, values)
 
 
 @njit(nogil=True, cache=True, parallel=True)
 def _backward_threads(  # type: ignore[no-untyped-def]
-    values, places, position, bounds, offsets, before, known, found, numbers, addresses, norm_grads, mean, variance,
+    values, places, position, bounds, offsets, before, known, found, numbers, tensors, norm_grads, mean, variance,
     eps, training, relu, through, threads,
 ):  # fmt: skip
-    channels, rows, length = numbers[:3]
+    channels, rows, length = numbers.channels, numbers.rows, numbers.length
     slopes = np.empty((5, channels), values.dtype)
     for i in prange(threads):
         begin, end = channels * i // threads, channels * (i + 1) // threads
         _norm_gradients(
-            values, known, numbers, addresses, norm_grads, slopes, mean, variance, eps, training, relu, begin, end
+            values, known, numbers, tensors, norm_grads, slopes, mean, variance, eps, training, relu, begin, end
         )
-    if addresses[5]:
+    if tensors.x_grad:
         chunks, transposed = gradients.count_chunks(rows, length), values[position]
-        items, sums = chunks * kernels.count_items(numbers[9], 1), np.zeros((chunks, len(values)))
-        whole, padding = _room(values, numbers), numbers[26] // 2
+        items, sums = chunks * kernels.count_items(numbers.inputs, 1), np.zeros((chunks, len(values)))
+        whole, padding = _room(values, numbers), numbers.kernel // 2
         if len(whole) > 0:
             for i in prange(threads):
                 begin, end = channels * i // threads, channels * (i + 1) // threads
-                _fill_lines(whole, slopes, numbers, addresses, relu, -padding, rows + padding, begin, end)
+                _fill_lines(whole, slopes, numbers, tensors, relu, -padding, rows + padding, begin, end)
         for i in prange(threads):
             begin, end = items * i // threads, items * (i + 1) // threads
             _convolve(
-                transposed, offsets, bounds, sums, before, found, whole, slopes, numbers, addresses, relu, through,
+                transposed, offsets, bounds, sums, before, found, whole, slopes, numbers, tensors, relu, through,
                 begin, end,
             )  # fmt: skip
-        if addresses[7]:
-            _scatter(sums, places, numbers, addresses, values)
+        if tensors.weight_grad:
+            _scatter(sums, places, numbers, tensors, values)
 
 
 def backward(*arguments: Any, threads: int) -> None:
@@ -208,17 +262,12 @@ def backward(*arguments: Any, threads: int) -> None:
 
     Args:
         arguments: values of `spfde_exp.engine.unit_kernels.forward`; of the transposed non-zeros, places in the weight,
-            position in values, and bounds; offsets of theirs in a ring of lines of the gradient of z, for one line of
-            x after the other, [lines, non-zeros], or of the first, [1, non-zeros], where the ring has all lines;
-            before as in `forward`; known and found, [2, rows, channels] of the result and of x, or [2, 0, 0]: sums over
-            each row of the gradient, and of its products with the distance of z, or x, from the mean; numbers:
-            channels, rows and length, row of x, sizes of weight, x, out, the gradient and another one, channels of x,
-            origin, plane and row of the gradient, of the other, and of out, origin and plane of x, size, origin, plane
-            and row of what is added to the gradient of x, numbers in the border of a line, kernel, and lines of the
-            ring; addresses of the gradient, out (or 0, to compute again where ReLU is open, without a residual), z, x,
-            scale, of the gradients of x (or 0, for neither it nor that of the weight), residual (or 0), weight (or 0),
-            of another gradient to add (or 0), of bias, and of what is added to the gradient of x (or 0); norm_grads;
-            mean, variance, eps and training of `forward`; relu: whether zeros are to be written where ReLU is shut;
-            through: whether the gradient of x is zero where x is not positive, and something may be added to it.
+            position in values, and bounds; offsets of theirs in a ring of lines of the gradient of z, for one line of x
+            after the other, [lines, non-zeros], or of the first, [1, non-zeros], where the ring has all lines; before
+            as in `forward`; known and found, [2, rows, channels] of the result and of x, or [2, 0, 0]: sums over each
+            row of the gradient, and of its products with the distance of z, or x, from the mean; `BackNumbers`;
+            `BackTensors`; norm_grads; mean, variance, eps and training of `forward`; relu: whether zeros are to be
+            written where ReLU is shut; through: whether the gradient of x is zero where x is not positive, and
+            something may be added to it.
     """
     kernels.by_threads(_backward, _backward_threads, arguments, threads)

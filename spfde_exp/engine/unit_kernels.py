@@ -5,7 +5,7 @@ swept the caches: as much as a very sparse convolution itself. Tensors come as a
 are made once.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, prange
@@ -14,7 +14,47 @@ from spfde_exp.engine import affine, kernels, norm_kernels
 from spfde_exp.engine.memory import aligned, flat
 from spfde_exp.engine.vectors import BYTES
 
-__all__ = ["forward"]
+__all__ = ["Numbers", "Tensors", "forward"]
+
+
+class Numbers(NamedTuple):
+    """Shapes, and where in memory each first number lies, and those of the next channel and image row.
+
+    Flat, since compiled threads take no tuples of tuples.
+    """
+
+    channels: int  # of the result
+    rows: int
+    length: int  # of a row: width times batch
+    x_row: int
+    weight_size: int
+    x_size: int
+    out_size: int
+    residual_size: int
+    out_origin: int
+    out_plane: int
+    out_row: int
+    residual_origin: int
+    residual_plane: int
+    residual_row: int
+    inputs: int  # channels of x
+    border: int  # numbers on each side of a line of the ring
+    kernel: int
+
+
+class Tensors(NamedTuple):
+    """Addresses of tensors."""
+
+    x: int
+    weight: int
+    z: int
+    out: int  # or 0
+    residual: int  # or 0
+    scale: int
+    bias: int
+    running_mean: int
+    running_variance: int
+    batches: int  # a counter, int64, or 0
 
 
 # The compiled functions take flat arrays and plain numbers; mypy cannot look into them.
@@ -36,15 +76,15 @@ def _fill_line(ring, x, before, shape, border, kernel, line):  # type: ignore[no
 
 @njit(nogil=True, cache=True)
 def _convolve(  # type: ignore[no-untyped-def]
-    values, offsets, bounds, ahead, before, moments, numbers, addresses, training, begin, end
+    values, offsets, bounds, ahead, before, moments, numbers, tensors, training, begin, end
 ):
     """Some items of z, and in training the moments [2, rows, channels] of their rows, which are in a near cache."""
-    channels, rows, length, x_row, _, x_size = numbers[:6]
-    x, z = flat(addresses[0], x_size, values), flat(addresses[2], channels * rows * length, values)
+    channels, rows, length = numbers.channels, numbers.rows, numbers.length
+    x, z = flat(tensors.x, numbers.x_size, values), flat(tensors.z, channels * rows * length, values)
     blocks = kernels.count_items(channels, 1)
-    inputs, border, kernel = numbers[14:17]
+    inputs, border, kernel = numbers.inputs, numbers.border, numbers.kernel
     pending = before.shape[1] > 0
-    shape, steps = (channels, rows, length), (0, rows * length, length, 0 if pending else x_row)
+    shape, steps = (channels, rows, length), (0, rows * length, length, 0 if pending else numbers.x_row)
     ring = aligned(kernel * inputs * (length + 2 * border) if pending else 0, values)
     norm_kernels.clear(ring)
     read = ring if pending else x
@@ -67,12 +107,14 @@ def _convolve(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _normalise(  # type: ignore[no-untyped-def]
-    like, moments, mean, variance, after, numbers, addresses, eps, momentum, training, relu, begin, end
+    like, moments, mean, variance, after, numbers, tensors, eps, momentum, training, relu, begin, end
 ):
     """The result for some channels, or `after`; their `mean` and `variance`; in training, their running statistics."""
-    channels, rows, length, _, _, _, out_size, residual_size = numbers[:8]
-    out_at, residual_at = (numbers[8], numbers[9], numbers[10]), (numbers[11], numbers[12], numbers[13])
-    running_mean, running_variance = flat(addresses[7], channels, like), flat(addresses[8], channels, like)
+    channels, rows, length = numbers.channels, numbers.rows, numbers.length
+    out_at = numbers.out_origin, numbers.out_plane, numbers.out_row
+    residual_at = numbers.residual_origin, numbers.residual_plane, numbers.residual_row
+    running_mean = flat(tensors.running_mean, channels, like)
+    running_variance = flat(tensors.running_variance, channels, like)
     for c in range(begin, end):
         if training:
             mean[c], variance[c] = 0.0, 0.0
@@ -80,15 +122,15 @@ def _normalise(  # type: ignore[no-untyped-def]
                 mean[c], variance[c] = norm_kernels.merged(mean[c], variance[c], moments[0, h, c], moments[1, h, c], h)
         else:
             mean[c], variance[c] = running_mean[c], running_variance[c]
-    weight, bias = flat(addresses[5], channels, like), flat(addresses[6], channels, like)
-    if addresses[3] == 0:
+    weight, bias = flat(tensors.scale, channels, like), flat(tensors.bias, channels, like)
+    if tensors.out == 0:
         affine.keep_affine(after, mean, variance, weight, bias, eps, relu, begin, end)
     else:
         norm_kernels.forward_channels(
-            flat(addresses[3], out_size, like), out_at,
-            flat(addresses[2], channels * rows * length, like), (0, rows * length, length),
-            flat(addresses[4], residual_size, like), residual_at, (rows, length),
-            weight, bias, mean, variance, eps, (False, addresses[4] != 0, relu), begin, end,
+            flat(tensors.out, numbers.out_size, like), out_at,
+            flat(tensors.z, channels * rows * length, like), (0, rows * length, length),
+            flat(tensors.residual, numbers.residual_size, like), residual_at, (rows, length),
+            weight, bias, mean, variance, eps, (False, tensors.residual != 0, relu), begin, end,
         )  # fmt: skip
     if training:
         count, kind = rows * length, like.dtype.type
@@ -99,45 +141,43 @@ def _normalise(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _fill(values, places, numbers, addresses):  # type: ignore[no-untyped-def]
+def _fill(values, places, numbers, tensors):  # type: ignore[no-untyped-def]
     """Values of the weight; one more batch is counted where there is a counter."""
-    weight = flat(addresses[1], numbers[4], values)
+    weight = flat(tensors.weight, numbers.weight_size, values)
     for k in range(len(values)):
         values[k] = weight[places[k]]
-    if addresses[9]:
-        flat(addresses[9], 1, places)[0] += 1
+    if tensors.batches:
+        flat(tensors.batches, 1, places)[0] += 1
 
 
 @njit(nogil=True, cache=True)
 def _forward(  # type: ignore[no-untyped-def]
-    values, places, offsets, bounds, ahead, before, after, numbers, addresses, mean, variance, eps, momentum,
+    values, places, offsets, bounds, ahead, before, after, numbers, tensors, mean, variance, eps, momentum,
     training, relu,
 ):  # fmt: skip
-    _fill(values, places, numbers, addresses)
-    channels, rows = numbers[:2]
+    _fill(values, places, numbers, tensors)
+    channels, rows = numbers.channels, numbers.rows
     moments = np.empty((2, rows, channels))
     items = kernels.count_items(channels, rows)
-    _convolve(values, offsets, bounds, ahead, before, moments, numbers, addresses, training, 0, items)
-    _normalise(values, moments, mean, variance, after, numbers, addresses, eps, momentum, training, relu, 0, channels)
+    _convolve(values, offsets, bounds, ahead, before, moments, numbers, tensors, training, 0, items)
+    _normalise(values, moments, mean, variance, after, numbers, tensors, eps, momentum, training, relu, 0, channels)
 
 
 @njit(nogil=True, cache=True, parallel=True)
 def _forward_threads(  # type: ignore[no-untyped-def]
-    values, places, offsets, bounds, ahead, before, after, numbers, addresses, mean, variance, eps, momentum,
+    values, places, offsets, bounds, ahead, before, after, numbers, tensors, mean, variance, eps, momentum,
     training, relu, threads,
 ):  # fmt: skip
-    _fill(values, places, numbers, addresses)
-    channels, rows = numbers[:2]
+    _fill(values, places, numbers, tensors)
+    channels, rows = numbers.channels, numbers.rows
     moments = np.empty((2, rows, channels))
     items = kernels.count_items(channels, rows)
     for i in prange(threads):
         begin, end = items * i // threads, items * (i + 1) // threads
-        _convolve(values, offsets, bounds, ahead, before, moments, numbers, addresses, training, begin, end)
+        _convolve(values, offsets, bounds, ahead, before, moments, numbers, tensors, training, begin, end)
     for i in prange(threads):
         begin, end = channels * i // threads, channels * (i + 1) // threads
-        _normalise(
-            values, moments, mean, variance, after, numbers, addresses, eps, momentum, training, relu, begin, end
-        )
+        _normalise(values, moments, mean, variance, after, numbers, tensors, eps, momentum, training, relu, begin, end)
 
 
 def forward(*arguments: Any, threads: int) -> None:
@@ -148,10 +188,6 @@ def forward(*arguments: Any, threads: int) -> None:
             `spfde_exp.engine.kernels.gather`; before, [4, inputs], what `spfde_exp.engine.affine.normalise_row` is to
             make of x, which has no border then, while offsets [kernel, non-zeros] are in a ring of lines of the
             result, for one line of the output after the other; or before [4, 0]; after, [4, channels], filled in
-            place of out, or [4, 0]; numbers: channels, rows and length of the output, row of x, sizes of weight, x, out
-            and residual, origin, plane and row of out and of the residual, channels of x, numbers in the border of a
-            line, and kernel; addresses of x, weight, z, out (or 0), residual (or 0), and of scale, bias, running mean
-            and variance of batch norm, and of its counter of batches, int64 (or 0); mean, variance, eps, momentum,
-            training, relu.
+            place of out, or [4, 0]; `Numbers`; `Tensors`; mean, variance, eps, momentum, training, relu.
     """
     kernels.by_threads(_forward, _forward_threads, arguments, threads)

@@ -14,6 +14,8 @@ from spfde_exp.engine.gradients import lines_at_once
 from spfde_exp.engine.kernels import Ints
 from spfde_exp.engine.layout import border_of
 from spfde_exp.engine.structure import Entries, Rows, Structure
+from spfde_exp.engine.unit_gradients import BackNumbers
+from spfde_exp.engine.unit_kernels import Numbers
 
 __all__ = ["WHOLE", "Geometry", "Plan", "geometry_of", "plan_of"]
 
@@ -60,7 +62,7 @@ class Plan(NamedTuple):
     offsets: Ints  # of the forward pass: [1, non-zeros], or of a ring of lines, [kernel, non-zeros]
     bounds: Ints
     ahead: tuple[int, int, int]
-    numbers: tuple[int, ...]  # of the forward pass
+    numbers: Numbers
     out: Geometry
     residual: Geometry
     back_places: Ints  # of the transposed non-zeros, which `position` tells, and so on
@@ -68,6 +70,15 @@ class Plan(NamedTuple):
     back_rows: Rows  # of a ring of so many lines, or of all lines
     back_lines: int
     x: Geometry
+
+    def back_numbers(self, g: Geometry, other: Geometry, added: Geometry) -> BackNumbers:
+        """What the kernels are told on the way back, of gradients that lie so."""
+        told = self.numbers
+        return BackNumbers(
+            told.channels, told.rows, told.length, told.x_row, told.weight_size, told.x_size, told.out_size,
+            g.size, other.size, told.inputs, *g[1:], *other[1:], *self.out[1:], self.x.origin, self.x.plane,
+            *added, told.border, told.kernel, self.back_lines,
+        )  # fmt: skip
 
 
 def plan_of(
@@ -93,7 +104,7 @@ def plan_of(
     residual = _geometry(n, outputs, h, w, residual_border)
     source = Source(x.plane, x.row, n, x_border - padding, 1)
     entries, back = structure.entries, structure.phase(1, 0, 0)
-    numbers = (
+    numbers = Numbers(
         outputs, h, w * n, x.row, structure.shape.numel(), x.size, out.size, residual.size,
         *out[1:], *residual[1:], inputs, padding * n, kernel,
     )  # fmt: skip
