@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -165,6 +166,36 @@ def slurm(slurm_cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Ite
     while left := call("squeue", "--noheader"):
         assert time.monotonic() < end, f"jobs that nobody wants are not ended:\n{left}"
         time.sleep(0.2)
+
+
+@pytest.fixture(scope="session")
+def _opening() -> list[list[str]]:
+    """The lists that want every path opened or listed by this process: an audit hook stays until its end."""
+    wanted: list[list[str]] = []
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if wanted and event in ("open", "os.listdir", "os.scandir"):
+            for paths in wanted:
+                paths.append(str(arguments[0]))
+
+    sys.addaudithook(hook)
+    return wanted
+
+
+@pytest.fixture
+def opened(_opening: list[list[str]]) -> Callable[[], AbstractContextManager[list[str]]]:
+    """`with opened() as paths:` lists what is opened meanwhile: what work costs, on however busy a machine."""
+
+    @contextmanager
+    def listening() -> Iterator[list[str]]:
+        paths: list[str] = []
+        _opening.append(paths)
+        try:
+            yield paths
+        finally:
+            _opening[:] = [other for other in _opening if other is not paths]
+
+    return listening
 
 
 @pytest.fixture
