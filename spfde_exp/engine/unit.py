@@ -16,7 +16,7 @@ from spfde_exp.engine.kernels import Floats
 from spfde_exp.engine.layout import border_of, empty, to_layout
 from spfde_exp.engine.norm import check_count
 from spfde_exp.engine.structure import Structure
-from spfde_exp.engine.unit_gradients import BackTensors, backward
+from spfde_exp.engine.unit_gradients import BackNumbers, BackTensors, backward
 from spfde_exp.engine.unit_kernels import Tensors, forward
 from spfde_exp.engine.unit_plan import geometry_of, plan_of
 
@@ -281,7 +281,8 @@ class _Unit(torch.autograd.Function):
             values, plan.back_places, plan.position, plan.back_rows.bounds, plan.back_rows.offsets,
             np.empty((4, 0), values.dtype) if before is None else before.affine,
             np.empty((2, 0, 0)) if known is None else known, found,
-            plan.back_numbers(g, o, p),
+            plan.numbers,
+            BackNumbers(*g, *o, *p),
             BackTensors(
                 g.address(grad), plan.out.address(y), z.data_ptr(), plan.x.address(x), scale.data_ptr(),
                 0 if x_grad is None else x_grad.data_ptr(),

@@ -17,36 +17,20 @@ __all__ = ["BackNumbers", "BackTensors", "backward"]
 
 
 class BackNumbers(NamedTuple):
-    """Shapes and places of numbers, as `spfde_exp.engine.unit_kernels.Numbers`."""
+    """Where gradients lie that come from elsewhere, as `spfde_exp.engine.unit_kernels.Numbers` of all else."""
 
-    channels: int  # of the result
-    rows: int
-    length: int
-    x_row: int
-    weight_size: int
-    x_size: int
-    out_size: int
     g_size: int
-    other_size: int
-    inputs: int  # channels of x
     g_origin: int
     g_plane: int
     g_row: int
+    other_size: int
     other_origin: int
     other_plane: int
     other_row: int
-    out_origin: int
-    out_plane: int
-    out_row: int
-    x_origin: int
-    x_plane: int
     added_size: int
     added_origin: int
     added_plane: int
     added_row: int
-    border: int  # numbers on each side of a line of the ring
-    kernel: int
-    lines: int  # of the ring
 
 
 class BackTensors(NamedTuple):
@@ -67,12 +51,12 @@ class BackTensors(NamedTuple):
 
 # The compiled functions take flat arrays and plain numbers; mypy cannot look into them.
 @njit(nogil=True, cache=True, forceinline=True)
-def _given(like, numbers, tensors):  # type: ignore[no-untyped-def]
+def _given(like, numbers, back, tensors):  # type: ignore[no-untyped-def]
     """The gradient, the other one, the result and z, each with its place."""
     size, plane = numbers.channels * numbers.rows * numbers.length, numbers.rows * numbers.length
     return (
-        (flat(tensors.g, numbers.g_size, like), (numbers.g_origin, numbers.g_plane, numbers.g_row)),
-        (flat(tensors.other, numbers.other_size, like), (numbers.other_origin, numbers.other_plane, numbers.other_row)),
+        (flat(tensors.g, back.g_size, like), (back.g_origin, back.g_plane, back.g_row)),
+        (flat(tensors.other, back.other_size, like), (back.other_origin, back.other_plane, back.other_row)),
         (flat(tensors.out, numbers.out_size, like), (numbers.out_origin, numbers.out_plane, numbers.out_row)),
         (flat(tensors.z, size, like), (0, plane, numbers.length)),
     )
@@ -80,11 +64,11 @@ def _given(like, numbers, tensors):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _norm_gradients(  # type: ignore[no-untyped-def]
-    like, known, numbers, tensors, norm_grads, slopes, mean, variance, eps, training, relu, begin, end
+    like, known, numbers, back, tensors, norm_grads, slopes, mean, variance, eps, training, relu, begin, end
 ):
     """For some channels, gradients of batch norm and of the residual; and `slopes`, as `_fill_lines` takes them."""
     channels, rows, length = numbers.channels, numbers.rows, numbers.length
-    (g, g_at), (other, other_at), (y, out_at), (z, plain) = _given(like, numbers, tensors)
+    (g, g_at), (other, other_at), (y, out_at), (z, plain) = _given(like, numbers, back, tensors)
     weight, bias = flat(tensors.scale, channels, like), flat(tensors.bias, channels, like)
     keep = tensors.residual_grad != 0
     residual_grad, row = flat(tensors.residual_grad, channels * rows * length, like), np.empty(length, like.dtype)
@@ -109,14 +93,16 @@ def _norm_gradients(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _fill_lines(ring, slopes, numbers, tensors, relu, first, stop, begin, end):  # type: ignore[no-untyped-def]
+def _fill_lines(  # type: ignore[no-untyped-def]
+    ring, slopes, numbers, back, tensors, relu, first, stop, begin, end
+):
     """Some lines of the gradient of z, of some channels, into their places in the ring; zeros around the image.
 
     `slopes`, [5, channels], are the mean, factor and offset of the batch norm, and what it takes from its gradient.
     """
-    rows, length, border, lines = numbers.rows, numbers.length, numbers.border, numbers.lines
+    rows, length, border, lines = numbers.rows, numbers.length, numbers.border, numbers.back_lines
     row = length + 2 * border
-    (g, g_at), (other, other_at), (y, out_at), (z, plain) = _given(ring, numbers, tensors)
+    (g, g_at), (other, other_at), (y, out_at), (z, plain) = _given(ring, numbers, back, tensors)
     padding, two, again = numbers.kernel // 2, tensors.other != 0, tensors.out == 0
     if tensors.residual_grad:  # it is behind ReLU already, as the gradient of the residual
         g, g_at, two, relu = flat(tensors.residual_grad, len(z), ring), plain, False, False
@@ -147,13 +133,13 @@ def _fill_lines(ring, slopes, numbers, tensors, relu, first, stop, begin, end): 
 @njit(nogil=True, cache=True)
 def _room(like, numbers):  # type: ignore[no-untyped-def]
     """For all lines of the gradient of z, if these are to be there at once."""
-    at_once = numbers.lines == numbers.rows + numbers.kernel - 1
-    return aligned(numbers.channels * numbers.lines * (numbers.length + 2 * numbers.border) if at_once else 0, like)
+    lines, row = numbers.rows + numbers.kernel - 1, numbers.length + 2 * numbers.border
+    return aligned(numbers.channels * lines * row if numbers.back_lines == lines else 0, like)
 
 
 @njit(nogil=True, cache=True)
 def _convolve(  # type: ignore[no-untyped-def]
-    transposed, offsets, bounds, sums, before, found, whole, slopes, numbers, tensors, relu, through, begin, end
+    transposed, offsets, bounds, sums, before, found, whole, slopes, numbers, back, tensors, relu, through, begin, end
 ):
     """Some items of both gradients of the convolution; of their rows of that of x, what its batch norm asks for.
 
@@ -164,12 +150,12 @@ def _convolve(  # type: ignore[no-untyped-def]
     border, kernel = numbers.border, numbers.kernel
     x, x_at = flat(tensors.x, numbers.x_size, transposed), (numbers.x_origin, numbers.x_plane, numbers.x_row)
     x_grad, plain = flat(tensors.x_grad, inputs * rows * length, transposed), (0, rows * length, length)
-    added = flat(tensors.added, numbers.added_size, transposed)
-    added_at = numbers.added_origin, numbers.added_plane, numbers.added_row
+    added = flat(tensors.added, back.added_size, transposed)
+    added_at = back.added_origin, back.added_plane, back.added_row
     blocks, at_once = kernels.count_items(inputs, 1), gradients.lines_at_once(rows, length)
     row, ring = length + 2 * border, whole
     if len(whole) == 0:
-        ring = aligned(channels * numbers.lines * row, transposed)
+        ring = aligned(channels * numbers.back_lines * row, transposed)
     ring_row = row if len(whole) > 0 else 0  # offsets are those of the first line, or of each
     item = begin
     filled = item // blocks * at_once - kernel // 2
@@ -177,7 +163,7 @@ def _convolve(  # type: ignore[no-untyped-def]
         first = item // blocks * at_once
         last, stop = min(end, (item // blocks + 1) * blocks), min(rows, first + at_once)
         if len(whole) == 0:
-            _fill_lines(ring, slopes, numbers, tensors, relu, filled, stop + kernel // 2, 0, channels)
+            _fill_lines(ring, slopes, numbers, back, tensors, relu, filled, stop + kernel // 2, 0, channels)
         filled = stop + kernel // 2
         gradients.both_items(
             x_grad, transposed, offsets, bounds, sums, ring, x, before, added, added_at, through,
@@ -206,22 +192,22 @@ def _scatter(sums, places, numbers, tensors, like):  # type: ignore[no-untyped-d
 
 @njit(nogil=True, cache=True)
 def _backward(  # type: ignore[no-untyped-def]
-    values, places, position, bounds, offsets, before, known, found, numbers, tensors, norm_grads, mean, variance,
-    eps, training, relu, through,
+    values, places, position, bounds, offsets, before, known, found, numbers, back, tensors, norm_grads, mean,
+    variance, eps, training, relu, through,
 ):  # fmt: skip
     channels, rows, length = numbers.channels, numbers.rows, numbers.length
     slopes = np.empty((5, channels), values.dtype)
     _norm_gradients(
-        values, known, numbers, tensors, norm_grads, slopes, mean, variance, eps, training, relu, 0, channels
+        values, known, numbers, back, tensors, norm_grads, slopes, mean, variance, eps, training, relu, 0, channels
     )
     if tensors.x_grad:
         items = gradients.count_chunks(rows, length) * kernels.count_items(numbers.inputs, 1)
         sums, whole, padding = np.zeros((1, len(values))), _room(values, numbers), numbers.kernel // 2
         if len(whole) > 0:
-            _fill_lines(whole, slopes, numbers, tensors, relu, -padding, rows + padding, 0, channels)
+            _fill_lines(whole, slopes, numbers, back, tensors, relu, -padding, rows + padding, 0, channels)
         _convolve(
-            values[position], offsets, bounds, sums, before, found, whole, slopes, numbers, tensors, relu, through,
-            0, items,
+            values[position], offsets, bounds, sums, before, found, whole, slopes, numbers, back, tensors, relu,
+            through, 0, items,
         )  # fmt: skip
         if tensors.weight_grad:
             _scatter(sums, places, numbers, tensors, values)
@@ -229,15 +215,15 @@ def _backward(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, parallel=True)
 def _backward_threads(  # type: ignore[no-untyped-def]
-    values, places, position, bounds, offsets, before, known, found, numbers, tensors, norm_grads, mean, variance,
-    eps, training, relu, through, threads,
+    values, places, position, bounds, offsets, before, known, found, numbers, back, tensors, norm_grads, mean,
+    variance, eps, training, relu, through, threads,
 ):  # fmt: skip
     channels, rows, length = numbers.channels, numbers.rows, numbers.length
     slopes = np.empty((5, channels), values.dtype)
     for i in prange(threads):
         begin, end = channels * i // threads, channels * (i + 1) // threads
         _norm_gradients(
-            values, known, numbers, tensors, norm_grads, slopes, mean, variance, eps, training, relu, begin, end
+            values, known, numbers, back, tensors, norm_grads, slopes, mean, variance, eps, training, relu, begin, end
         )
     if tensors.x_grad:
         chunks, transposed = gradients.count_chunks(rows, length), values[position]
@@ -246,12 +232,12 @@ def _backward_threads(  # type: ignore[no-untyped-def]
         if len(whole) > 0:
             for i in prange(threads):
                 begin, end = channels * i // threads, channels * (i + 1) // threads
-                _fill_lines(whole, slopes, numbers, tensors, relu, -padding, rows + padding, begin, end)
+                _fill_lines(whole, slopes, numbers, back, tensors, relu, -padding, rows + padding, begin, end)
         for i in prange(threads):
             begin, end = items * i // threads, items * (i + 1) // threads
             _convolve(
-                transposed, offsets, bounds, sums, before, found, whole, slopes, numbers, tensors, relu, through,
-                begin, end,
+                transposed, offsets, bounds, sums, before, found, whole, slopes, numbers, back, tensors, relu,
+                through, begin, end,
             )  # fmt: skip
         if tensors.weight_grad:
             _scatter(sums, places, numbers, tensors, values)
@@ -265,9 +251,9 @@ def backward(*arguments: Any, threads: int) -> None:
             position in values, and bounds; offsets of theirs in a ring of lines of the gradient of z, for one line of x
             after the other, [lines, non-zeros], or of the first, [1, non-zeros], where the ring has all lines; before
             as in `forward`; known and found, [2, rows, channels] of the result and of x, or [2, 0, 0]: sums over each
-            row of the gradient, and of its products with the distance of z, or x, from the mean; `BackNumbers`;
-            `BackTensors`; norm_grads; mean, variance, eps and training of `forward`; relu: whether zeros are to be
-            written where ReLU is shut; through: whether the gradient of x is zero where x is not positive, and
-            something may be added to it.
+            row of the gradient, and of its products with the distance of z, or x, from the mean; numbers of `forward`;
+            `BackNumbers`; `BackTensors`; norm_grads; mean, variance, eps and training of `forward`; relu: whether zeros
+            are to be written where ReLU is shut; through: whether the gradient of x is zero where x is not positive,
+            and something may be added to it.
     """
     kernels.by_threads(_backward, _backward_threads, arguments, threads)

@@ -1,8 +1,8 @@
 """A convolution, batch norm, residual addition and ReLU by one call from Python.
 
 Each call from Python and each tensor that it makes costs microseconds, and tens of them between kernels that have just
-swept the caches: as much as a very sparse convolution itself. Tensors come as addresses here, geometry as arrays that
-are made once.
+swept the caches: as much as a very sparse convolution itself. Tensors come as addresses here, shapes and places as
+`Numbers` and offsets, which are made once.
 """
 
 from typing import Any, NamedTuple
@@ -26,20 +26,23 @@ class Numbers(NamedTuple):
     channels: int  # of the result
     rows: int
     length: int  # of a row: width times batch
-    x_row: int
+    inputs: int  # channels of x
+    kernel: int
+    border: int  # numbers on each side of a line of a ring
+    back_lines: int  # of the ring on the way back
     weight_size: int
     x_size: int
+    x_origin: int
+    x_plane: int
+    x_row: int
     out_size: int
-    residual_size: int
     out_origin: int
     out_plane: int
     out_row: int
+    residual_size: int
     residual_origin: int
     residual_plane: int
     residual_row: int
-    inputs: int  # channels of x
-    border: int  # numbers on each side of a line of the ring
-    kernel: int
 
 
 class Tensors(NamedTuple):

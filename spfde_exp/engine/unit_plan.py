@@ -14,7 +14,6 @@ from spfde_exp.engine.gradients import lines_at_once
 from spfde_exp.engine.kernels import Ints
 from spfde_exp.engine.layout import border_of
 from spfde_exp.engine.structure import Entries, Rows, Structure
-from spfde_exp.engine.unit_gradients import BackNumbers
 from spfde_exp.engine.unit_kernels import Numbers
 
 __all__ = ["WHOLE", "Geometry", "Plan", "geometry_of", "plan_of"]
@@ -63,22 +62,12 @@ class Plan(NamedTuple):
     bounds: Ints
     ahead: tuple[int, int, int]
     numbers: Numbers
+    x: Geometry
     out: Geometry
     residual: Geometry
     back_places: Ints  # of the transposed non-zeros, which `position` tells, and so on
     position: Ints
-    back_rows: Rows  # of a ring of so many lines, or of all lines
-    back_lines: int
-    x: Geometry
-
-    def back_numbers(self, g: Geometry, other: Geometry, added: Geometry) -> BackNumbers:
-        """What the kernels are told on the way back, of gradients that lie so."""
-        told = self.numbers
-        return BackNumbers(
-            told.channels, told.rows, told.length, told.x_row, told.weight_size, told.x_size, told.out_size,
-            g.size, other.size, told.inputs, *g[1:], *other[1:], *self.out[1:], self.x.origin, self.x.plane,
-            *added, told.border, told.kernel, self.back_lines,
-        )  # fmt: skip
+    back_rows: Rows  # of a ring of lines, or of all lines
 
 
 def plan_of(
@@ -104,10 +93,6 @@ def plan_of(
     residual = _geometry(n, outputs, h, w, residual_border)
     source = Source(x.plane, x.row, n, x_border - padding, 1)
     entries, back = structure.entries, structure.phase(1, 0, 0)
-    numbers = Numbers(
-        outputs, h, w * n, x.row, structure.shape.numel(), x.size, out.size, residual.size,
-        *out[1:], *residual[1:], inputs, padding * n, kernel,
-    )  # fmt: skip
     rows = source.rows(structure)
     if pending:
         rows = _ring_rows(structure, entries, (entries.row, entries.column), (kernel, kernel), n, w)
@@ -117,6 +102,9 @@ def plan_of(
     whole, lines = h + kernel - 1, int(lines_at_once(h, w * n)) + kernel - 1
     if outputs * whole * (w + kernel - 1) * n <= WHOLE:
         lines = whole
+    numbers = Numbers(
+        outputs, h, w * n, inputs, kernel, padding * n, lines, structure.shape.numel(), *x, *out, *residual
+    )
     back_rows = _ring_rows(structure, back, turned, (lines, 1 if lines == whole else lines), n, w)
     plan = Plan(
         places,
@@ -124,13 +112,12 @@ def plan_of(
         rows.bounds,
         (0, 0, 0) if pending else source.ahead(inputs, kernel),
         numbers,
+        x,
         out,
         residual,
         places[back.position],
         back.position,
         back_rows,
-        lines,
-        x,
     )
     structure.plans[key] = plan
     return plan
