@@ -14,10 +14,12 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import numba
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import settings
 
+import spfde_exp.engine  # noqa: F401  it says where compiled kernels are kept
 from spfde_exp.locks import FileLock
 from spfde_exp.store import ALIVE, SWEEPS, RunFolder
 
@@ -28,6 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # A shell starts background jobs with Ctrl-C ignored, and children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["OMP_NUM_THREADS"] = "1"  # torch is not imported yet; several test processes share the cores
+# Processes that tests start do not each compile the kernels, though their cache folders are their own.
+os.environ["NUMBA_CACHE_DIR"] = numba.config.CACHE_DIR
 
 
 class RunCli(Protocol):

@@ -23,8 +23,8 @@ def everything_happened(folder: RunFolder) -> bool:
 
 def test_killed_it_ends_as_if_undisturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process that is killed compiles the kernels, the one that goes on loads them: the bits are the same."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     calm = run(tmp_path / "calm", SPARSE)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
     killed = killed_in_epoch(tmp_path / "killed", calm.signature, 4, SPARSE)
     assert killed.summary() is None
     child = process(tmp_path / "killed", SPARSE)

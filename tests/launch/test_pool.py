@@ -18,6 +18,7 @@ from spfde_exp.launch.local import Local
 from spfde_exp.launch.sweep import run_sweep
 from spfde_exp.locks import is_locked
 from spfde_exp.store import CANCEL, RunFolder
+from tests.launch.fake_job import fake_job
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ["debug=tiny", "epochs=3", "freeze=none", "logger=none", "runs_dir=out", "threads=1"]
@@ -61,28 +62,6 @@ def at_once(spans: list[tuple[float, float]]) -> int:
 
 
 # -- slots and devices
-
-
-def fake_job(order):
-    """Instead of training: what the process was given, and when it worked; the first ones wait for each other."""
-    import fcntl
-    import json
-    import os
-    import time
-    from pathlib import Path
-
-    folder, held = Path(order.run_dir), []
-    for name in order.busy:
-        held.append(open(name, "a"))  # noqa: SIM115, as long as the process
-        fcntl.flock(held[-1], fcntl.LOCK_EX)
-    begin = time.time()
-    (folder / "begun").touch()
-    while len(list(folder.parent.glob("*/begun"))) < int(os.environ["SPFDE_TEST_AT_ONCE"]) and time.time() < begin + 60:
-        time.sleep(0.02)
-    made = {"gpu": order.gpu, "threads": order.threads, "packed": order.runs_per_device, "span": [begin, time.time()]}
-    shown = dict.fromkeys(("train_flops", "flops_reduction_total", "memory_avg_bytes", "train_time_s"), 1)
-    (folder / "summary.json").write_text(json.dumps({"test_acc": 1.0, **made, **shown, "env": dict(os.environ)}))
-    return 1.0
 
 
 def train_on_fakes(monkeypatch, tmp_path, runs: int, gpus: str, most: int, **options) -> list[dict]:
