@@ -178,7 +178,7 @@ def _opening() -> list[list[str]]:
     wanted: list[list[str]] = []
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if wanted and event in ("open", "os.listdir", "os.scandir"):
+        if event in ("open", "os.listdir", "os.scandir"):
             for paths in wanted:
                 paths.append(str(arguments[0]))
 
@@ -197,7 +197,7 @@ def opened(_opening: list[list[str]]) -> Callable[[], AbstractContextManager[lis
         try:
             yield paths
         finally:
-            _opening[:] = [other for other in _opening if other is not paths]
+            _opening.pop()
 
     return listening
 

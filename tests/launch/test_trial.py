@@ -17,10 +17,12 @@ from spfde_exp.train.trainer import Trainer
 
 
 @pytest.mark.parametrize("overrides", [[], ["sparsity=dense", "sieve=none", "optim.batch_size=2000", "precision=bf16"]])
-def test_a_trial_leaves_no_trace(overrides, tmp_path, monkeypatch):
+def test_a_trial_takes_seconds_and_leaves_no_trace(overrides, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     state, threads = torch.get_rng_state(), torch.get_num_threads()
+    start = time.perf_counter()
     pace = trial_pace(compose([*overrides, "runs_dir=runs"]), 1)
+    assert time.perf_counter() - start < 20  # one or two on a machine that does nothing else
     assert 1e-13 < pace < 1e-8
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads

@@ -109,7 +109,7 @@ def test_a_server_that_never_answers_costs_the_time_out_and_leaves_no_process(
         started = time.monotonic()
         with caplog.at_level(logging.WARNING):
             assert not sink.finish()
-    assert time.monotonic() - started < 30  # well before the default of a minute, on a busy machine, too
+    assert time.monotonic() - started < 4
     assert len(caplog.records) == 1
     assert "stopped" in caplog.text
     assert wait_until(lambda: not any(map(alive, pids)), 5)

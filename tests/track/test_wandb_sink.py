@@ -64,7 +64,7 @@ def test_a_hanging_wandb_is_killed_with_its_helpers(finished, fake, caplog, aliv
     with caplog.at_level(logging.DEBUG):
         sink.start()
         assert not sink.finish()
-    assert time.monotonic() - started < 30  # well before the default of a minute, on a busy machine, too
+    assert time.monotonic() - started < 5
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "not done after 2 s" in caplog.text
     (hang,) = fake.calls("hang")
